@@ -1,0 +1,195 @@
+import json
+
+import numpy as np
+import pytest
+
+from diffpose_jax.data import annotations, boxes
+from diffpose_jax.data.annotations import Frame, Video
+from diffpose_jax.pose import skeleton
+
+
+def video(name, first_id, count):
+  return Video(
+    name,
+    tuple(
+      Frame(f"images/val/{name}/{i:06}.jpg", first_id + i, False)
+      for i in range(count)
+    ),
+  )
+
+
+VIDEOS = [video("a", 100, 3), video("b", 200, 5)]
+
+
+def read(tmp_path, record, videos=VIDEOS, threshold=0.0):
+  path = tmp_path / "boxes.json"
+  path.write_text(json.dumps(record))
+  return boxes.read_boxes(path, videos, threshold=threshold)
+
+
+def detection(image_id, score=0.5, **more):
+  return {"image_id": image_id, "bbox": [1, 2, 3, 5], "score": score, **more}
+
+
+def test_detections_are_sorted_by_frame_and_cut_by_score(tmp_path):
+  got = read(
+    tmp_path,
+    [
+      detection(203, 0.9, bbox=[10, 20, 7, 11]),
+      detection(101, 0.2),
+      detection(203, 0.8),
+      detection(101, 0.19),
+      detection(999, 0.9),
+      detection(101, 0.9, category_id=17),
+      detection(101, 0.3, track_id=4),
+    ],
+    threshold=0.2,
+  )
+  assert got.video.tolist() == [0, 0, 1, 1]
+  assert got.frame.tolist() == [1, 1, 3, 3]
+  np.testing.assert_allclose(got.score, [0.2, 0.3, 0.9, 0.8], rtol=1e-7)
+  np.testing.assert_array_equal(got.box[2], [10, 20, 17, 31])
+  np.testing.assert_array_equal(got.box[0], [1, 2, 4, 7])
+  assert got.track_id.tolist() == [-1, 4, -1, -1]
+  assert got.below_threshold == 1
+  assert got.unknown_images == 1
+  assert got.other_categories == 1
+  assert got.box.dtype == np.float32
+  assert got.video.dtype == got.frame.dtype == np.int32
+
+
+def test_an_empty_list_is_no_boxes(tmp_path):
+  got = read(tmp_path, [])
+  assert got.box.shape == (0, 4)
+  assert got.video.shape == (0,)
+
+
+@pytest.mark.parametrize("key", ["image_name", "file_name"])
+@pytest.mark.parametrize("prefix", ["images/val/", "elsewhere/", ""])
+def test_images_are_found_by_name(tmp_path, key, prefix):
+  got = read(
+    tmp_path,
+    [
+      {key: f"{prefix}b/000004.jpg", "bbox": [1, 2, 3, 5], "score": 1},
+      {key: f"{prefix}c/000004.jpg", "bbox": [1, 2, 3, 5], "score": 1},
+    ],
+  )
+  assert got.video.tolist() == [1]
+  assert got.frame.tolist() == [4]
+  assert got.unknown_images == 1
+
+
+def posetrack(names, ids=None, **more):
+  ids = ids or list(range(len(names)))
+  return {
+    "images": [
+      {"id": i, "file_name": n} for i, n in zip(ids, names, strict=True)
+    ],
+    "annotations": [
+      {"image_id": i, "bbox": [j, 2, 3, 5], "track_id": j, **more}
+      for j, i in enumerate(ids)
+    ],
+  }
+
+
+def test_posetrack_json_goes_by_name_not_by_id(tmp_path):
+  # The ids are those of other frames: a renumbered file.
+  got = read(
+    tmp_path,
+    posetrack(
+      ["images/val/b/000003.jpg", "images/val/a/000001.jpg"], [101, 203]
+    ),
+  )
+  assert list(zip(got.video, got.frame, strict=True)) == [(0, 1), (1, 3)]
+  assert got.track_id.tolist() == [1, 0]
+  assert got.score.tolist() == [1, 1]
+
+
+def test_one_video_takes_the_numbers_of_one_folder(tmp_path):
+  clip = [
+    Video("clip", tuple(Frame(f"clip/{i:08}.png", i, False) for i in range(3)))
+  ]
+  names = [f"images/test/x/{i:06}.jpg" for i in (2, 0)]
+  got = read(tmp_path, posetrack(names, [1, 2]), clip)
+  assert got.frame.tolist() == [0, 2]
+  np.testing.assert_array_equal(got.box[:, 0], [1, 0])
+  with pytest.raises(ValueError, match="none of its 2 boxes"):
+    read(tmp_path, posetrack(["x/000001.jpg", "y/000001.jpg"]), clip)
+
+
+def test_a_folder_is_read_whole(tmp_path):
+  for name in "ab":
+    (tmp_path / f"{name}.json").write_text(
+      json.dumps(posetrack([f"images/val/{name}/000002.jpg"]))
+    )
+  got = boxes.read_boxes(tmp_path, VIDEOS, threshold=0.5)
+  assert got.video.tolist() == [0, 1]
+  assert got.frame.tolist() == [2, 2]
+  (tmp_path / "empty").mkdir()
+  with pytest.raises(ValueError, match=r"no \*\.json in this folder"):
+    boxes.read_boxes(tmp_path / "empty", VIDEOS, threshold=0.5)
+
+
+@pytest.mark.parametrize(
+  ("record", "message"),
+  [
+    ("boxes", "neither a list of detections nor PoseTrack18 JSON"),
+    ({"annotations": []}, "no key 'images'"),
+    ([7], r"\[0\]: expected an object with bbox"),
+    ([{"image_id": 100}], r"\[0\]: no key 'bbox'"),
+    ([{"bbox": [1, 2, 3, 4]}], "needs image_id, image_name or file_name"),
+    ([detection(100), detection(100, bbox=[1, 2, 0, 4])], r"\[1\]: .*no area"),
+    ([detection(100, bbox=[1, 2, 3])], "expected 4 numbers, found 3"),
+    ([detection(100, 1.5)], r"score is 1\.5; it must be in \[0, 1\]"),
+    ([detection("100")], "image_id: expected a whole number"),
+    ([{"file_name": "../x.jpg", "bbox": [1, 2, 3, 4]}], "leaves the data root"),
+    (
+      [detection(7), detection(8)],
+      r"none of its 2 boxes .*of 7, .*000000\.jpg",
+    ),
+    (posetrack(["a/0.jpg", "a/1.jpg"], [5, 5]), "image id 5 is used twice"),
+    (
+      {"images": [], "annotations": [{"image_id": 1, "bbox": [1, 2, 3, 4]}]},
+      "image_id 1 is no image of this file",
+    ),
+  ],
+)
+def test_bad_files_are_refused_by_record(tmp_path, record, message):
+  with pytest.raises(ValueError, match=message) as caught:
+    read(tmp_path, record)
+  assert str(caught.value).startswith(str(tmp_path / "boxes.json"))
+
+
+def test_nan_and_shared_ids_are_refused(tmp_path):
+  with pytest.raises(ValueError, match="NaN is not finite"):
+    read(tmp_path, [detection(100, bbox=[float("nan"), 2, 3, 4])])
+  twins = [video("a", 100, 3), video("b", 100, 3)]
+  with pytest.raises(ValueError, match=r"\[0\]: image 101 is in 2 frames"):
+    read(tmp_path, [detection(101)], twins)
+
+
+def test_whole_reaches_the_outer_edges():
+  np.testing.assert_array_equal(
+    boxes.whole(7, 11), np.array([-0.5, -0.5, 10.5, 6.5], np.float32)
+  )
+
+
+def test_real_detections(shared_data):
+  folder = shared_data / "posetrack18_mini" / "annotations"
+  videos = annotations.read_split(
+    folder.parent, "val", skeleton=skeleton.POSETRACK
+  )
+  path = folder / "test_posetrack18_human_detections.json"
+  got = boxes.read_boxes(path, videos, threshold=0.0)
+  assert np.bincount(got.video).tolist() == [100, 78, 100]
+  assert set(got.frame.tolist()) == {0}
+  assert (got.unknown_images, got.other_categories) == (0, 0)
+  cut = boxes.read_boxes(path, videos, threshold=0.2)
+  assert (len(cut.score), cut.below_threshold) == (186, 92)
+  two = boxes.read_boxes(path, videos[:2], threshold=0.0)
+  assert (len(two.score), two.unknown_images) == (178, 100)
+  truth = boxes.read_boxes(folder / "val", videos, threshold=0.2)
+  assert np.bincount(truth.video).tolist() == [1, 2, 11]
+  np.testing.assert_allclose(
+    truth.box[3], [322.3, 488.60029, 488.7, 675.00865], rtol=1e-6
+  )

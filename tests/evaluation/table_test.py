@@ -1,0 +1,31 @@
+from diffpose_jax.evaluation import table
+
+
+def test_table_has_the_papers_columns_one_decimal_and_dashes():
+  groups = ("head", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+  full = {name: 10.04 * i for i, name in enumerate(groups, 3)}
+  # Another order of the keys must not matter.
+  full = {"total": 100.0} | dict(reversed(full.items()))
+  part = {"head": None, "hip": float("nan"), "total": 7.25}
+  lines = table.table({"mean pose": part, "DiffPose": full}).split("\n")
+  assert [line.split() for line in lines] == [
+    ["Head", "Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle", "Mean"],
+    ["mean", "pose", "-", "-", "-", "-", "-", "-", "-", "7.2"],
+    [
+      "DiffPose",
+      "30.1",
+      "40.2",
+      "50.2",
+      "60.2",
+      "70.3",
+      "80.3",
+      "90.4",
+      "100.0",
+    ],
+  ]
+  assert len({len(line) for line in lines}) == 1
+  assert lines[0].index("Mean") + len("Mean") == len(lines[2])
+
+
+def test_table_without_rows_is_its_header():
+  assert table.table({}).split()[0] == "Head"
