@@ -1,0 +1,105 @@
+"""What lies in a folder of PoseTrack18's layout: splits and pictures."""
+
+import dataclasses
+import hashlib
+import os
+import pathlib
+
+from diffpose_jax.data import annotations, images
+
+_FOLDERS = ("annotations", "posetrack_data")  # PoseTrack18's, PoseTrack21's
+_PICTURES = (".jpg", ".jpeg")
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+  """A JPEG file that is known to decode."""
+
+  data: bytes
+  height: int
+  width: int
+
+
+def splits(root: pathlib.Path) -> list[str]:
+  """Names of the splits with annotation files, sorted.
+
+  Raises ValueError saying what was looked for where there are none.
+  """
+  found = {
+    folder.name
+    for parent in _FOLDERS
+    if (root / parent).is_dir()
+    for folder in (root / parent).iterdir()
+    if folder.is_dir() and any(folder.glob("*.json"))
+  }
+  if not found:
+    state = "is empty of annotations" if root.is_dir() else "does not exist"
+    raise ValueError(
+      f"data root {root} {state}: looked for {root}/annotations/<split>/*.json;"
+      " give the folder that holds annotations/ and images/. PoseTrack18 is on "
+      "application at https://posetrack.net"
+    )
+  return sorted(found)
+
+
+def present(root: pathlib.Path, video: annotations.Video) -> list[int]:
+  """Positions in the video of the frames whose pictures exist.
+
+  Raises ValueError where a labelled frame's picture is missing, or all are.
+  """
+  positions = []
+  for position, frame in enumerate(video.frames):
+    path = root / frame.file_name
+    if path.is_file():
+      positions.append(position)
+    elif frame.labelled:
+      raise ValueError(
+        f"{path}: picture of a labelled frame of video {video.name} is "
+        "missing; restore it, or take the frame out of the annotations"
+      )
+  if not positions:
+    raise ValueError(
+      f"{root}: none of the {len(video.frames)} pictures of video {video.name} "
+      f"is there, not even {video.frames[0].file_name}; restore them or remove "
+      "the annotation file"
+    )
+  return positions
+
+
+def read_picture(root: pathlib.Path, frame: annotations.Frame) -> Picture:
+  """The bytes of a frame's picture, once they are known to decode.
+
+  Raises ValueError naming the file where it is no JPEG, does not decode, or is
+  of another size than the annotation says.
+  """
+  path = root / frame.file_name
+  data = path.read_bytes()
+  height, width, _ = images.decode(data, place=str(path)).shape
+  if not data.startswith(images.JPEG):
+    raise ValueError(
+      f"{path}: not a JPEG, as PoseTrack18's layout has them; convert it"
+    )
+  said = (frame.height or height, frame.width or width)
+  if said != (height, width):
+    raise ValueError(
+      f"{path}: picture is {width}x{height} but the annotation says "
+      f"{said[1]}x{said[0]}; one of them belongs to other data"
+    )
+  return Picture(data, height, width)
+
+
+def fingerprint(root: pathlib.Path) -> str:
+  """Hash of names, sizes and times of the splits' files and all pictures."""
+  digest = hashlib.sha256()
+  for folder, subfolders, names in os.walk(root):
+    subfolders.sort()
+    for name in sorted(names):
+      # Other JSON (merged files, what tools leave) is not read.
+      labels = os.path.basename(os.path.dirname(folder)) in _FOLDERS
+      suffixes = (*_PICTURES, ".json") if labels else _PICTURES
+      if name.lower().endswith(suffixes):
+        path = os.path.join(folder, name)
+        stat = os.stat(path)
+        line = (os.path.relpath(path, root), stat.st_size, stat.st_mtime_ns)
+        digest.update(repr(line).encode())
+  return digest.hexdigest()

@@ -1,0 +1,262 @@
+"""Prepared data to batches of clips: Grain, threads, and no state.
+
+A batch is a dict of NumPy arrays:
+  frames   uint8 (b, t, h, w, 3)  crops of one box; the key frame is t // 2
+  joints   float32 (b, k, 2)      (x, y) in crop pixels; 0 if not labelled
+  labelled bool (b, k)            labelled, and inside the crop
+  valid    bool (b,)              False for padding
+  index    int32 (b,)             row of the instances; -1 for padding
+  noise_id uint32 (b,)            hash of video and track
+
+What training sees at a step is a function of (seed, step) alone: not of the
+threads, of the number of hosts, or of where the run was resumed.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import cv2
+import grain
+import ml_collections
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from diffpose_jax.data import augment, images, instances, prepared
+from diffpose_jax.pose import geometry
+from diffpose_jax.pose import skeleton as skeletons
+
+Batch = dict[str, np.ndarray]
+_Clip = dict[str, Any]  # one row of a batch
+
+# Decoded frames kept in memory. Training draws them at random, so a small set
+# should fit whole (6400 frames of 320x240 take 1.5 GB); evaluation goes in
+# order and needs those of the batches at work.
+TRAIN_CACHE = 2 << 30
+EVAL_CACHE = 1 << 29
+
+
+def train_batches(
+  split: prepared.Split,
+  config: ml_collections.ConfigDict,
+  *,
+  seed: int,
+  start_step: int,
+  batch: int,
+  shard: tuple[int, int] = (0, 1),
+  cache_bytes: int = TRAIN_CACHE,
+) -> Iterator[Batch]:
+  """Endless augmented batches of the labelled people of a split.
+
+  Every epoch visits each person once, in a new order. Clip number i of the run
+  belongs to step i // batch, and to host i % count.
+
+  Args:
+    split: prepared data.
+    config: of the run.
+    seed: of order and augmentation.
+    start_step: steps to leave out, those before a checkpoint.
+    batch: clips a step over all hosts.
+    shard: (index, count) of this host.
+    cache_bytes: of decoded frames kept in memory.
+
+  Raises:
+    ValueError: nobody is labelled, there are fewer people than a batch has
+      clips, or the hosts do not divide the batch; later, a picture that does
+      not decode.
+  """
+  people = instances.gt_instances(split, need_joints=True)
+  if len(people) < batch:
+    raise ValueError(
+      f"{split.folder} {split.name}: {len(people)} people with a labelled joint,"
+      f" fewer than train.batch {batch}; set --config.train.batch to at most "
+      f"{len(people)} or give more data"
+    )
+  reader = _reader(split, people, config, cache_bytes)
+  local = _local_batch(batch, shard)
+  clips = (
+    grain.MapDataset.range(len(people))
+    .seed(seed)
+    .shuffle()
+    .repeat(None)
+    .map_with_index(lambda position, i: reader.train(seed, position, i))
+  )
+  batches = clips[shard[0] :: shard[1]].batch(local)[start_step:]
+  return iter(batches.to_iter_dataset(_read_options(config)))
+
+
+def eval_batches(
+  split: prepared.Split,
+  people: instances.Instances,
+  config: ml_collections.ConfigDict,
+  *,
+  batch: int,
+  shard: tuple[int, int] = (0, 1),
+  cache_bytes: int = EVAL_CACHE,
+) -> Iterator[Batch]:
+  """Batches with each of `people` exactly once, in order, without change.
+
+  All hosts get equally many batches; what is over is padding.
+
+  Args:
+    split: prepared data.
+    people: whom to crop; `index` counts its rows.
+    config: of the run.
+    batch: clips a batch over all hosts.
+    shard: (index, count) of this host.
+    cache_bytes: of decoded frames kept in memory.
+
+  Raises:
+    ValueError: there is nobody, or the hosts do not divide the batch.
+  """
+  if not len(people):
+    raise ValueError(
+      f"{split.folder} {split.name}: no people to evaluate; give a split with "
+      "labelled people, or boxes"
+    )
+  reader = _reader(split, people, config, cache_bytes)
+  local = _local_batch(batch, shard)
+  steps = -(-len(people) // batch)
+  # Each host takes a run of neighbours out of every batch: they share frames.
+  order = np.arange(steps * batch).reshape(steps, shard[1], local)[:, shard[0]]
+  clips = grain.MapDataset.range(order.size).map(
+    lambda i: reader.evaluate(int(order.flat[i]))
+  )
+  return iter(clips.batch(local).to_iter_dataset(_read_options(config)))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Reader:
+  """Makes the clip of one person."""
+
+  people: instances.Instances
+  rows: np.ndarray  # int32 (n, t), frames of each clip
+  boxes: np.ndarray  # float32 (n, 4), enlarged
+  skeleton: skeletons.Skeleton
+  config: ml_collections.ConfigDict
+  size: tuple[int, int]
+  cache: images.FrameCache
+
+  def train(self, seed: int, position: int, i: int) -> _Clip:
+    """The augmented clip of person `i` at a position of the run."""
+    rng = np.random.default_rng([seed, position])
+    labelled = self.people.labelled[i]
+    crop = augment.draw_crop(
+      rng,
+      self.boxes[i],
+      self.people.joints[i],
+      labelled,
+      skeleton=self.skeleton,
+      augment=self.config.augment,
+    )
+    clip = self._clip(i, crop)
+    return clip | {
+      "frames": augment.noise(rng, clip["frames"], self.config.augment)
+    }
+
+  def evaluate(self, i: int) -> _Clip:
+    """The clip of person `i`, or padding beyond the last."""
+    if i >= len(self.people):
+      return self._padding()
+    return self._clip(i, augment.Crop(self.boxes[i]))
+
+  def _clip(self, i: int, crop: augment.Crop) -> _Clip:
+    affine = crop.affine(self.size)
+    frames = [self.cache.get(int(row)) for row in self.rows[i]]
+    joints = geometry.apply(affine, self.people.joints[i].astype(np.float64))
+    labelled = self.people.labelled[i]
+    if crop.mirror:
+      joints, labelled = augment.mirror_joints(
+        joints, labelled, skeleton=self.skeleton
+      )
+    height, width = self.size
+    edge = np.array([width, height]) - 0.5
+    labelled = labelled & np.all((joints >= -0.5) & (joints <= edge), axis=1)
+    return {
+      "frames": warp(frames, affine, self.size),
+      "joints": np.where(labelled[:, None], joints, 0).astype(np.float32),
+      "labelled": labelled,
+      "valid": np.bool_(True),
+      "index": np.int32(i),
+      "noise_id": self.people.noise_id[i],
+    }
+
+  def _padding(self) -> _Clip:
+    joints = len(self.skeleton.joints)
+    frames = self.rows.shape[1]
+    return {
+      "frames": np.zeros((frames, *self.size, 3), np.uint8),
+      "joints": np.zeros((joints, 2), np.float32),
+      "labelled": np.zeros(joints, np.bool_),
+      "valid": np.bool_(False),
+      "index": np.int32(-1),
+      "noise_id": np.uint32(0),
+    }
+
+
+def warp(
+  frames: list[UInt8[np.ndarray, "_ _ 3"]],
+  affine: Float[np.ndarray, "2 3"],
+  size: tuple[int, int],
+) -> UInt8[np.ndarray, "t h w 3"]:
+  """Crops of size (height, width) through one affine, bilinear, black outside.
+
+  Frames that stand twice in a row (at the edges of a video) are warped once.
+  """
+  height, width = size
+  crops = np.empty((len(frames), height, width, 3), np.uint8)
+  for t, frame in enumerate(frames):
+    if t and frame is frames[t - 1]:
+      crops[t] = crops[t - 1]
+    else:
+      cv2.warpAffine(
+        frame,
+        affine,
+        (width, height),
+        dst=crops[t],
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=(0, 0, 0),
+      )
+  return crops
+
+
+def _reader(
+  split: prepared.Split,
+  people: instances.Instances,
+  config: ml_collections.ConfigDict,
+  cache_bytes: int,
+) -> _Reader:
+  cv2.setNumThreads(0)  # the threads are Grain's
+  return _Reader(
+    people=people,
+    rows=instances.clip_rows(split, people.row, config.data.span),
+    boxes=geometry.enlarge(people.box, config.data.enlarge),
+    skeleton=split.skeleton,
+    config=config,
+    size=tuple(config.data.size),
+    cache=images.FrameCache(
+      lambda row: images.decode(split.jpeg(row), place=split.place(row)),
+      max_bytes=cache_bytes,
+    ),
+  )
+
+
+def _local_batch(batch: int, shard: tuple[int, int]) -> int:
+  index, count = shard
+  if not 0 <= index < count:
+    raise ValueError(f"shard {index} of {count} does not exist")
+  if batch < 1 or batch % count:
+    raise ValueError(
+      f"batch {batch} is not divisible by the {count} hosts; take "
+      f"{max(1, batch // count) * count} or {(batch // count + 1) * count}"
+    )
+  return batch // count
+
+
+def _read_options(config: ml_collections.ConfigDict) -> grain.ReadOptions:
+  # A thread makes a whole batch, so the buffer counts batches.
+  threads = config.data.threads
+  return grain.ReadOptions(
+    num_threads=threads, prefetch_buffer_size=2 * threads
+  )

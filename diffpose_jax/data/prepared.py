@@ -1,0 +1,304 @@
+"""Prepared data as host tables, and the pictures behind them on demand.
+
+A split has three flat tables: `Frames` (one row a record, in (video, frame)
+order), `People` and `Regions`, which point at rows of `Frames`. They are kept
+beside the records as NPZ, so that opening a large set reads no picture.
+"""
+
+import dataclasses
+import os
+import pathlib
+import zipfile
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from diffpose_jax.data import annotations
+from diffpose_jax.pose import skeleton as skeletons
+
+
+def _column(dtype: Any) -> Any:
+  return dataclasses.field(metadata={"dtype": dtype})
+
+
+@dataclasses.dataclass(frozen=True)
+class Frames:
+  """One row a frame: `n` rows, videos together, frames in order."""
+
+  video: np.ndarray = _column(np.int32)  # (n,), position in `Split.videos`
+  frame_index: np.ndarray = _column(np.int32)  # (n,), position in the video
+  num_frames: np.ndarray = _column(
+    np.int32
+  )  # (n,), of the video, missing ones included
+  file_name: np.ndarray = _column(np.str_)  # (n,)
+  image_id: np.ndarray = _column(np.int64)  # (n,)
+  height: np.ndarray = _column(np.int32)  # (n,), pixels
+  width: np.ndarray = _column(np.int32)  # (n,), pixels
+  labelled: np.ndarray = _column(np.bool_)  # (n,)
+
+  def __len__(self) -> int:
+    return len(self.video)
+
+
+@dataclasses.dataclass(frozen=True)
+class People:
+  """One row a labelled person, in the order of the frames; `k` joints."""
+
+  frame: np.ndarray = _column(np.int32)  # (p,), row of `Frames`
+  box: np.ndarray = _column(
+    np.float32
+  )  # (p, 4), xyxy edges, NaN where there is none
+  head_box: np.ndarray = _column(
+    np.float32
+  )  # (p, 4), xyxy edges, NaN where there is none
+  joints: np.ndarray = _column(np.float32)  # (p, k, 2), picture pixels
+  labelled: np.ndarray = _column(np.bool_)  # (p, k)
+  occluded: np.ndarray = _column(np.bool_)  # (p, k)
+  occlusion_known: np.ndarray = _column(
+    np.bool_
+  )  # (p,), False: the file is silent
+  track_id: np.ndarray = _column(np.int64)  # (p,)
+  blur: np.ndarray = _column(np.float32)  # (p,), pixels or NaN
+  speed: np.ndarray = _column(np.float32)  # (p,), pixels a frame or NaN
+
+  def __len__(self) -> int:
+    return len(self.frame)
+
+
+@dataclasses.dataclass(frozen=True)
+class Regions:
+  """Ignore regions: polygon i is the `size[i]` next rows of `points`."""
+
+  frame: np.ndarray = _column(np.int32)  # (r,), row of `Frames`
+  size: np.ndarray = _column(np.int32)  # (r,)
+  points: np.ndarray = _column(np.float32)  # (sum of size, 2)
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+  """A split of prepared data."""
+
+  name: str
+  folder: pathlib.Path
+  skeleton: skeletons.Skeleton
+  videos: tuple[str, ...]
+  frames: Frames
+  people: People
+  regions: Regions
+  source: Any  # random access to the records, pictures not decoded
+
+  def jpeg(self, row: int | np.integer) -> bytes:
+    """Bytes of the picture of a row of `frames`."""
+    return self.source[int(row)]["image"]
+
+  def place(self, row: int | np.integer) -> str:
+    """What to call a row of `frames` in an error."""
+    return f"{self.folder} {self.name}: {self.frames.file_name[row]}"
+
+
+class _KeepBytes(tfds.decode.SkipDecoding):
+  """Leaves a picture as the bytes of its file, without TensorFlow."""
+
+  def decode_example_np(self, serialized: bytes) -> bytes:
+    """The bytes as they are."""
+    return serialized
+
+
+def split_names(folder: str | os.PathLike) -> list[str]:
+  """Splits of a prepared folder. ValueError where it is not one."""
+  return sorted(_builder(folder).info.splits)
+
+
+def open_split(
+  folder: str | os.PathLike, name: str, *, skeleton: skeletons.Skeleton
+) -> Split:
+  """The split `name` of a prepared folder; no picture is read or decoded.
+
+  Raises:
+    ValueError: no prepared data there, no such split, it is empty, or it has
+      another number of joints than `skeleton`.
+  """
+  folder = pathlib.Path(folder)
+  source = _source(folder, name)
+  path = _tables_path(folder, name)
+  arrays = _read_tables(path) if path.is_file() else _tables(source)
+  videos = tuple(arrays.pop("videos").tolist())
+  split = Split(
+    name=name,
+    folder=folder,
+    skeleton=skeleton,
+    videos=videos,
+    frames=_take(Frames, arrays),
+    people=_take(People, arrays),
+    regions=_take(Regions, arrays),
+    source=source,
+  )
+  joints = split.people.joints.shape[1]
+  if joints != len(skeleton.joints):
+    raise ValueError(
+      f"{folder} {name}: prepared with {joints} joints, but {skeleton.name} has"
+      f" {len(skeleton.joints)}; take the skeleton it was prepared with"
+    )
+  if len(source) != len(split.frames):
+    raise ValueError(
+      f"{folder} {name}: {len(source)} records but {len(split.frames)} rows in "
+      f"{path.name}; prepare the data again"
+    )
+  return split
+
+
+def write_tables(folder: pathlib.Path, name: str) -> None:
+  """Writes the tables of a split beside its records."""
+  with open(_tables_path(folder, name), "wb") as file:
+    arrays: dict[str, Any] = _tables(_source(folder, name))
+    np.savez_compressed(file, **arrays)
+
+
+def to_videos(split: Split) -> list[annotations.Video]:
+  """The labels of a split as annotation records: evaluation's truth.
+
+  Frames whose pictures were missing are left out.
+  """
+  frames = split.frames
+  people = [[] for _ in range(len(frames))]
+  for row in range(len(split.people)):
+    people[split.people.frame[row]].append(_person(split.people, row))
+  regions = [[] for _ in range(len(frames))]
+  ends = np.cumsum(split.regions.size)[:-1]
+  polygons = np.split(split.regions.points, ends) if len(ends) + 1 else []
+  for row, polygon in zip(split.regions.frame, polygons, strict=False):
+    regions[row].append(polygon)
+  videos = [[] for _ in split.videos]
+  for row in range(len(frames)):
+    videos[frames.video[row]].append(
+      annotations.Frame(
+        file_name=str(frames.file_name[row]),
+        image_id=int(frames.image_id[row]),
+        labelled=bool(frames.labelled[row]),
+        people=tuple(people[row]),
+        ignore_regions=tuple(regions[row]),
+        height=int(frames.height[row]),
+        width=int(frames.width[row]),
+      )
+    )
+  return [
+    annotations.Video(name, tuple(rows))
+    for name, rows in zip(split.videos, videos, strict=True)
+  ]
+
+
+def _person(people: People, row: int | np.integer) -> annotations.Person:
+  box, head_box = people.box[row], people.head_box[row]
+  return annotations.Person(
+    box=None if np.isnan(box[0]) else box,
+    joints=people.joints[row],
+    labelled=people.labelled[row],
+    track_id=int(people.track_id[row]),
+    head_box=None if np.isnan(head_box[0]) else head_box,
+    occluded=people.occluded[row] if people.occlusion_known[row] else None,
+    blur=float(people.blur[row]),
+    speed=float(people.speed[row]),
+  )
+
+
+def _builder(folder: str | os.PathLike) -> tfds.core.DatasetBuilder:
+  folder = pathlib.Path(folder)
+  if not (folder / "dataset_info.json").is_file():
+    raise ValueError(
+      f"{folder}: no prepared data here (looked for dataset_info.json); make "
+      "it with: python -m diffpose_jax.main prepare --dataset=… --source=DIR "
+      f"--out={folder}"
+    )
+  try:
+    return tfds.builder_from_directory(folder)
+  except Exception as error:  # TFDS raises what its parsers raise
+    raise _damaged(folder, error) from error
+
+
+def _source(folder: pathlib.Path, name: str) -> Any:
+  builder = _builder(folder)
+  splits = builder.info.splits
+  if name not in splits:
+    raise ValueError(
+      f"{folder}: no split {name!r}; there is {', '.join(sorted(splits))}"
+    )
+  if not splits[name].num_examples:
+    raise ValueError(f"{folder}: split {name!r} is empty; prepare it again")
+  return builder.as_data_source(split=name, decoders={"image": _KeepBytes()})
+
+
+def _tables_path(folder: pathlib.Path, name: str) -> pathlib.Path:
+  return folder / f"tables-{name}.npz"
+
+
+def _read_tables(path: pathlib.Path) -> dict[str, np.ndarray]:
+  try:
+    with np.load(path, allow_pickle=False) as file:
+      return dict(file)
+  except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    raise _damaged(path, error) from error
+
+
+def _damaged(path: pathlib.Path, error: Exception) -> ValueError:
+  reason = " ".join(str(error).split())
+  return ValueError(f"{path}: is damaged ({reason}); prepare the data again")
+
+
+def _take(kind: type, arrays: dict[str, np.ndarray]) -> Any:
+  prefix = kind.__name__.lower()
+  return kind(
+    **{
+      field.name: arrays[f"{prefix}_{field.name}"]
+      for field in dataclasses.fields(kind)
+    }
+  )
+
+
+def _tables(source: Any) -> dict[str, np.ndarray]:
+  """All tables as named arrays, from one walk over the records."""
+  videos: dict[str, int] = {}
+  frames, people, regions, points = [], [], [], []
+  for row in range(len(source)):
+    record = source[row]
+    video = videos.setdefault(record["video"].decode(), len(videos))
+    name = record["file_name"].decode()
+    frames.append(record | {"video": video, "file_name": name})
+    found = record["people"]
+    people += [
+      {"frame": row} | {key: value[i] for key, value in found.items()}
+      for i in range(len(found["box"]))
+    ]
+    regions += [{"frame": row, "size": s} for s in record["ignore_sizes"]]
+    points.append(record["ignore_points"])
+  joints = source.dataset_info.features["people"].feature["joints"].shape[0]
+  shapes = {
+    "box": (4,),
+    "head_box": (4,),
+    "joints": (joints, 2),
+    "labelled": (joints,),
+    "occluded": (joints,),
+  }
+  return {
+    "videos": np.array(list(videos)),
+    "regions_points": np.concatenate(points).astype(np.float32),
+    **_columns(Frames, frames, {}),
+    **_columns(People, people, shapes),
+    **_columns(Regions, regions, {}, without=("points",)),
+  }
+
+
+def _columns(
+  kind: type,
+  rows: list[dict[str, Any]],
+  shapes: dict[str, tuple[int, ...]],
+  without: tuple[str, ...] = (),
+) -> dict[str, np.ndarray]:
+  """One array a field of `kind`, also where there are no rows."""
+  return {
+    f"{kind.__name__.lower()}_{field.name}": np.array(
+      [row[field.name] for row in rows], field.metadata["dtype"]
+    ).reshape(len(rows), *shapes.get(field.name, ()))
+    for field in dataclasses.fields(kind)
+    if field.name not in without
+  }

@@ -1,0 +1,121 @@
+"""Small data in PoseTrack18's layout, drawn so that joints can be found."""
+
+import pathlib
+
+import cv2
+import numpy as np
+import pytest
+
+from diffpose_jax import config as config_lib
+from diffpose_jax.data import annotations, prepare
+from diffpose_jax.pose import skeleton
+
+SIZE = (149, 211)  # picture (height, width)
+STEP = np.array([2.0, 1.0])  # motion, pixels a frame
+SIGMA = 2.0  # of a joint's dot, pixels
+
+
+def joints_at(frame: int) -> np.ndarray:
+  """Joints of the only person: 17 places 20 px apart, moving by STEP."""
+  cells = np.array([(i % 5, i // 5) for i in range(17)])
+  return (62.3 + 18 * (cells - 1) + STEP * frame).astype(np.float32)
+
+
+def picture_at(frame: int) -> np.ndarray:
+  """RGB: a red dot at left joints, a green one at right, blue elsewhere."""
+  y, x = np.mgrid[: SIZE[0], : SIZE[1]]
+  picture = np.zeros((*SIZE, 3))
+  for joint, (cx, cy) in enumerate(joints_at(frame)):
+    name = skeleton.POSETRACK.joints[joint]
+    channel = 0 if "left" in name else 1 if "right" in name else 2
+    square = (x - cx) ** 2 + (y - cy) ** 2
+    picture[..., channel] += 250 * np.exp(-square / (2 * SIGMA**2))
+  return np.clip(picture, 0, 255).astype(np.uint8)
+
+
+def person_at(frame: int, **changes) -> annotations.Person:
+  joints = joints_at(frame)
+  box = np.concatenate([joints.min(axis=0) - 3, joints.max(axis=0) + 3])
+  fields = {
+    "box": box,
+    "joints": joints,
+    "labelled": np.ones(17, bool),
+    "track_id": 5,
+    "head_box": np.array([50, 40, 63, 57], np.float32),
+  }
+  return annotations.Person(**(fields | changes))
+
+
+def write_videos(
+  root: pathlib.Path,
+  split: str,
+  *,
+  videos: int = 2,
+  frames: int = 7,
+  labelled=lambda frame: True,
+  missing: tuple[int, ...] = (),
+  **person,
+) -> None:
+  """One split: `missing` frames are listed without their pictures."""
+  folder = root / "annotations" / split
+  folder.mkdir(parents=True)
+  for v in range(videos):
+    name = f"{v:06d}_{split}"
+    pictures = root / "images" / split / name
+    pictures.mkdir(parents=True)
+    listed = []
+    for f in range(frames):
+      file_name = f"images/{split}/{name}/{f:06d}.jpg"
+      if f not in missing:
+        bgr = picture_at(f)[..., ::-1]
+        cv2.imwrite(str(root / file_name), bgr, [cv2.IMWRITE_JPEG_QUALITY, 98])
+      listed.append(
+        annotations.Frame(
+          file_name=file_name,
+          image_id=1000 * v + f,
+          labelled=labelled(f),
+          people=(person_at(f, **person),) if labelled(f) else (),
+          ignore_regions=(np.array([[0, 0], [7, 0], [7, 5.5]], np.float32),)
+          * (f % 3),
+          height=SIZE[0],
+          width=SIZE[1],
+        )
+      )
+    video = annotations.Video(name, tuple(listed))
+    annotations.write_video(
+      folder / f"{name}.json", video, skeleton=skeleton.POSETRACK
+    )
+
+
+@pytest.fixture
+def scene():
+  """The functions of this file: how pictures and joints were made."""
+
+  class Scene:
+    joints = staticmethod(joints_at)
+    person = staticmethod(person_at)
+    write = staticmethod(write_videos)
+    size, step, sigma = SIZE, STEP, SIGMA
+
+  return Scene
+
+
+@pytest.fixture(scope="session")
+def dots(tmp_path_factory):
+  """A prepared set of dots: train 2 videos of 7 frames, val 1 of 3."""
+  folder = tmp_path_factory.mktemp("dots")
+  write_videos(folder / "source", "train")
+  write_videos(folder / "source", "val", videos=1, frames=3)
+  return prepare.prepare(
+    dataset="posetrack18", source=folder / "source", out=folder / "prepared"
+  )
+
+
+@pytest.fixture
+def small_config():
+  """Crops of 61 x 47, three frames, one thread."""
+  config = config_lib.default()
+  config.data.size = (61, 47)
+  config.data.span = 1
+  config.data.threads = 1
+  return config

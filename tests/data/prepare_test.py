@@ -1,0 +1,211 @@
+"""Preparing checks first, is whole or nothing, and runs once."""
+
+import json
+
+import cv2
+import pytest
+
+from diffpose_jax import config as config_lib
+from diffpose_jax.data import prepare, prepared, synthetic
+from diffpose_jax.pose import skeleton
+
+
+def _prepare(tmp_path, out="out"):
+  return prepare.prepare(
+    dataset="posetrack18", source=tmp_path / "source", out=tmp_path / out
+  )
+
+
+def _names(folder):
+  """What lies in a folder, without the lock, which stays."""
+  return sorted(p.name for p in folder.iterdir() if p.suffix != ".lock")
+
+
+def test_the_table_counts_by_hand(tmp_path, scene, capsys):
+  scene.write(
+    tmp_path / "source", "train", labelled=lambda f: f in (2, 3), missing=(0,)
+  )
+  _prepare(tmp_path)
+  rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+  # 2 videos of 7 frames less one each; 2 x 2 people with 17 joints.
+  assert rows == [
+    ["split", "videos", "frames", "labelled", "people", "joints"],
+    ["train", "2", "12", "4", "4", "68"],
+  ]
+  assert _names(tmp_path) == ["out", "source"]
+
+
+def test_a_second_time_does_nothing(tmp_path, scene, capsys):
+  scene.write(tmp_path / "source", "val", videos=1, frames=2)
+  out = _prepare(tmp_path)
+  before = {path: path.stat().st_mtime_ns for path in out.iterdir()}
+  capsys.readouterr()
+  _prepare(tmp_path)
+  assert "already prepared" in capsys.readouterr().out
+  assert {path: path.stat().st_mtime_ns for path in out.iterdir()} == before
+
+
+def test_a_changed_source_is_prepared_again(tmp_path, scene):
+  scene.write(tmp_path / "source", "val", videos=1, frames=2)
+  out = _prepare(tmp_path)
+  scene.write(tmp_path / "source", "train", videos=1, frames=3)
+  assert _prepare(tmp_path) == out
+  assert prepared.split_names(out) == ["train", "val"]
+  assert _names(tmp_path) == ["out", "source"]
+
+
+def _as_png(path):
+  picture = cv2.imread(str(path))
+  assert picture is not None
+  path.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+
+
+@pytest.mark.parametrize(
+  ("spoil", "message"),
+  [
+    (lambda p: p.unlink(), "picture of a labelled frame"),
+    (lambda p: p.write_bytes(b""), "empty"),
+    (lambda p: p.write_bytes(b"GIF89a"), "neither JPEG nor PNG"),
+    (_as_png, "not a JPEG"),
+    (lambda p: p.write_bytes(p.read_bytes()[:-50]), "truncated"),
+  ],
+)
+def test_a_broken_picture_is_named_and_nothing_is_left(
+  tmp_path, scene, spoil, message
+):
+  scene.write(tmp_path / "source", "val", videos=1, frames=3)
+  picture = next((tmp_path / "source").rglob("000001.jpg"))
+  spoil(picture)
+  with pytest.raises(ValueError, match=rf"000001\.jpg: .*{message}") as caught:
+    _prepare(tmp_path)
+  assert "\n" not in str(caught.value)
+  assert _names(tmp_path) == ["source"]
+
+
+def test_a_failure_leaves_the_old_set(tmp_path, scene):
+  scene.write(tmp_path / "source", "val", videos=1, frames=3)
+  out = _prepare(tmp_path)
+  next((tmp_path / "source").rglob("000001.jpg")).write_bytes(b"")
+  with pytest.raises(ValueError, match="empty"):
+    _prepare(tmp_path)
+  split = prepared.open_split(out, "val", skeleton=skeleton.POSETRACK)
+  assert len(split.jpeg(1)) > 100
+
+
+def test_json_that_is_none_is_named(tmp_path, scene):
+  scene.write(tmp_path / "source", "val", videos=1, frames=1)
+  next((tmp_path / "source").rglob("*.json")).write_text("{")
+  with pytest.raises(ValueError, match=r"000000_val\.json"):
+    _prepare(tmp_path)
+  assert _names(tmp_path) == ["source"]
+
+
+def test_picture_of_another_size_is_refused(tmp_path, scene):
+  scene.write(tmp_path / "source", "val", videos=1, frames=1)
+  path = next((tmp_path / "source").rglob("*.json"))
+  record = json.loads(path.read_text())
+  record["images"][0]["width"] += 2
+  path.write_text(json.dumps(record))
+  with pytest.raises(ValueError, match=r"picture is 211x149 .* says 213x149"):
+    _prepare(tmp_path)
+
+
+def test_a_folder_of_something_else_is_not_replaced(tmp_path, scene):
+  scene.write(tmp_path / "source", "val", videos=1, frames=1)
+  (tmp_path / "out").mkdir()
+  (tmp_path / "out" / "thesis.tex").write_text("years of work")
+  with pytest.raises(ValueError, match="not empty and not a prepared set"):
+    _prepare(tmp_path)
+  assert (tmp_path / "out" / "thesis.tex").is_file()
+
+
+def test_what_an_interruption_left_is_removed(tmp_path, scene):
+  scene.write(tmp_path / "source", "val", videos=1, frames=1)
+  (tmp_path / ".out.partial").mkdir()
+  (tmp_path / ".out.partial" / "junk").write_text("half")
+  _prepare(tmp_path)
+  assert _names(tmp_path) == ["out", "source"]
+
+
+def test_unknown_dataset_is_refused(tmp_path):
+  with pytest.raises(ValueError, match=r"'imagenet' is not known.*posetrack18"):
+    prepare.prepare(dataset="imagenet", source=tmp_path, out=tmp_path / "o")
+
+
+def test_ensure_without_a_root_says_which_key_to_set(tmp_path, monkeypatch):
+  monkeypatch.delenv(prepare.ROOT_VARIABLE, raising=False)
+  config = config_lib.default()
+  with pytest.raises(ValueError, match=r"config\.data\.root.*posetrack\.net"):
+    prepare.ensure(config, tmp_path)
+
+
+def test_ensure_with_an_absent_root_names_it(tmp_path):
+  config = config_lib.default()
+  config.data.root = str(tmp_path / "nowhere")
+  with pytest.raises(ValueError, match="nowhere does not exist"):
+    prepare.ensure(config, tmp_path / "run")
+
+
+def test_ensure_takes_root_from_key_or_variable(tmp_path, scene, monkeypatch):
+  scene.write(tmp_path / "source", "val", videos=1, frames=1)
+  config = config_lib.default()
+  monkeypatch.setenv(prepare.ROOT_VARIABLE, str(tmp_path / "source"))
+  out = prepare.ensure(config, tmp_path / "run")
+  assert out == tmp_path / "run" / "data"
+  assert prepared.split_names(out) == ["val"]
+  # Prepared data needs its source no more.
+  monkeypatch.delenv(prepare.ROOT_VARIABLE)
+  assert prepare.ensure(config, tmp_path / "run") == out
+
+
+def test_the_verb_without_a_source_says_so(tmp_path, monkeypatch):
+  monkeypatch.delenv(prepare.ROOT_VARIABLE, raising=False)
+  with pytest.raises(ValueError, match="--source is missing"):
+    prepare.main(dataset="posetrack18", out=tmp_path / "out")
+
+
+def _synthetic_settings(**changes):
+  settings = config_lib.default().data.synthetic
+  settings.update(
+    {"train_videos": 1, "val_videos": 1, "frames": 2, "workers": 1}
+    | {"size": (64, 96)}
+    | changes
+  )
+  return settings
+
+
+def test_synthetic_people_are_rendered_and_prepared(tmp_path):
+  config = config_lib.default()
+  config.data.name = "synthetic"
+  config.data.synthetic = _synthetic_settings()
+  prepare.main(dataset="synthetic", out=tmp_path / "data", config=config)
+  out = tmp_path / "data"
+  stamp = (out / "prepared.json").stat().st_mtime_ns
+  config.data.root = str(tmp_path / "data-source")
+  assert prepare.ensure(config, tmp_path) == out
+  assert (out / "prepared.json").stat().st_mtime_ns == stamp
+  for name in ("train", "val"):
+    split = prepared.open_split(out, name, skeleton=skeleton.POSETRACK)
+    assert len(split.frames) == 2
+    assert set(split.frames.height) == {64}
+
+
+def test_synthetic_people_stay_out_of_other_data(tmp_path, scene):
+  scene.write(tmp_path, "train", videos=1, frames=1)
+  with pytest.raises(ValueError, match="did not render"):
+    prepare.render(tmp_path, _synthetic_settings())
+
+
+def test_fewer_synthetic_videos_than_rendered_are_refused(tmp_path):
+  for split in ("train", "val"):
+    synthetic.render_split(
+      tmp_path, split=split, videos=2, frames=2, size=(64, 96)
+    )
+  with pytest.raises(ValueError, match="2 videos are rendered but 1"):
+    prepare.render(tmp_path, _synthetic_settings())
+
+
+def test_builder_is_found_in_the_checkout():
+  assert prepare.builder_file("posetrack").is_file()
+  with pytest.raises(ValueError, match="reinstall"):
+    prepare.builder_file("nothing")
