@@ -1,0 +1,134 @@
+"""The reverse process: DDIM steps, one sample, an ensemble of samples.
+
+The sampler knows nothing of the network. It takes `denoise(noisy, time)`,
+which maps a noisy signal (b, y, x, k) and times (b,) to clean heatmaps in
+[0, 1] of the same shape.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Key, UInt
+
+from diffpose_jax.diffusion import process
+
+Denoise = Callable[
+  [Float[Array, "b y x k"], Float[Array, "b"]], Float[Array, "b y x k"]
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class Process:
+  """What the sampler must know of the forward process."""
+
+  schedule: str = "cosine"
+  steps: int = 1000  # T
+  signal_scale: float = 1.0
+  eta: float = 0.0  # 0: deterministic DDIM; 1: as much noise as DDPM
+
+
+def time_grid(steps: int, max_steps: int) -> Float[np.ndarray, "n"]:
+  """Times 1 = t[0] > ... > t[steps] = 0, padded with zeros to max_steps + 1.
+
+  Raises ValueError unless 1 <= steps <= max_steps.
+  """
+  if not 1 <= steps <= max_steps:
+    raise ValueError(f"steps is {steps}, must be from 1 to {max_steps}")
+  grid = np.zeros(max_steps + 1, np.float32)
+  grid[: steps + 1] = np.linspace(1, 0, steps + 1)
+  return grid
+
+
+def ddim_step(
+  xt: Float[Array, "b y x k"],
+  heatmaps: Float[Array, "b y x k"],
+  times: tuple[Float[Array, ""], Float[Array, ""]],
+  noise: Float[Array, "b y x k"] | None,
+  spec: Process,
+) -> Float[Array, "b y x k"]:
+  """The signal at times[1], given the clean heatmaps predicted at times[0].
+
+  Source: Song et al. 2021, DDIM (arXiv 2010.02502), eq. 12 and 16. The clean
+  signal is clamped to its range first, as in DiffusionDet.
+  """
+  kept, kept_next = (
+    process.alpha_bar(t, schedule=spec.schedule, steps=spec.steps)
+    for t in times
+  )
+  x0 = process.to_signal(jnp.clip(heatmaps, 0, 1), spec.signal_scale)
+  direction = process.noise_of(xt, x0, kept)
+  sigma = spec.eta * jnp.sqrt(
+    jnp.maximum(1 - kept / kept_next, 0)
+    * (1 - kept_next)
+    / jnp.maximum(1 - kept, 1e-12)
+  )
+  rest = jnp.sqrt(jnp.maximum(1 - kept_next - sigma**2, 0))
+  moved = jnp.sqrt(kept_next) * x0 + rest * direction
+  return moved if noise is None else moved + sigma * noise
+
+
+def _normal(
+  keys: Key[Array, "b"], shape: tuple[int, int, int], tag: UInt[Array, ""]
+):
+  draw = lambda key: jax.random.normal(jax.random.fold_in(key, tag), shape)  # noqa: E731
+  return jax.vmap(draw)(keys)
+
+
+def sample(
+  denoise: Denoise,
+  keys: Key[Array, "b"],
+  shape: tuple[int, int, int],
+  times: Float[Array, "n"],
+  steps: int | Int[Array, ""],
+  spec: Process = Process(),
+) -> Float[Array, "b y x k"]:
+  """Clean heatmaps after `steps` evaluations of `denoise`, from pure noise.
+
+  Args:
+    keys: one per clip; all its noise is a function of it, so that a result
+      does not depend on what else is in the batch.
+    shape: (y, x, k).
+    times: `time_grid(...)`; may be padded.
+    steps: a traced integer walks the grid in a loop, so that another number
+      needs no compilation; a Python integer unrolls it.
+
+  The noise of a step is the same for all people of one key.
+  """
+  tag = lambda number: jnp.asarray(number, jnp.uint32)  # noqa: E731
+  xt = _normal(keys, shape, tag(0))
+
+  def predict(xt, i):
+    return denoise(xt, jnp.broadcast_to(times[i], keys.shape))
+
+  def advance(i, xt):
+    noise = _normal(keys, shape, tag(1) + tag(i)) if spec.eta > 0 else None
+    return ddim_step(xt, predict(xt, i), (times[i], times[i + 1]), noise, spec)
+
+  if isinstance(steps, int):
+    for i in range(steps - 1):
+      xt = advance(i, xt)
+  else:
+    xt = jax.lax.fori_loop(0, steps - 1, advance, xt)
+  return predict(xt, steps - 1)
+
+
+def ensemble(
+  denoise: Denoise,
+  keys: Key[Array, "b"],
+  shape: tuple[int, int, int],
+  times: Float[Array, "n"],
+  steps: int | Int[Array, ""],
+  spec: Process = Process(),
+  *,
+  samples: int,
+) -> Float[Array, "m b y x k"]:
+  """`samples` members of independent noise; they share what `denoise` holds."""
+
+  def member(number):
+    fold = lambda key: jax.random.fold_in(key, number)  # noqa: E731
+    return sample(denoise, jax.vmap(fold)(keys), shape, times, steps, spec)
+
+  return jax.vmap(member)(jnp.arange(samples, dtype=jnp.uint32))

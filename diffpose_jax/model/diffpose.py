@@ -1,0 +1,131 @@
+"""DiffPose: encode a clip once, denoise heatmaps as often as wanted.
+
+Source: Feng et al., DiffPose: SpatioTemporal Diffusion Model for Video-Based
+Human Pose Estimation, ICCV 2023 (arXiv 2307.16687).
+"""
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float, UInt8
+
+from diffpose_jax.model import pose_decoder, strl, vit
+
+# Mean and deviation of ImageNet's RGB values in [0, 1], as every backbone of
+# the family was trained with.
+_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
+_STD = np.array([0.229, 0.224, 0.225], np.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+  """Width, depth and heads of the backbone."""
+
+  width: int
+  depth: int
+  heads: int
+
+
+# Ti, S, B, L: Dosovitskiy et al. 2021 and Touvron et al. 2021 (arXiv
+# 2012.12877); H and the 12 heads of S as in ViTPose. `cpu` is ours, to train in
+# minutes on two cores.
+SIZES = {
+  "cpu": Size(128, 3, 4),
+  "Ti": Size(192, 12, 3),
+  "S": Size(384, 12, 12),
+  "B": Size(768, 12, 12),
+  "L": Size(1024, 24, 16),
+  "H": Size(1280, 32, 16),
+}
+
+
+class DiffPose(nn.Module):
+  """The network: `encode` once per clip, then `denoise` per step.
+
+  Ablations: `diffusion` off feeds zeros instead of the noisy heatmap and fixes
+  the time at its end; `lookup` off concatenates instead of masking; `scales` 1
+  keeps only the heatmap's own resolution. One frame per clip is the temporal
+  ablation, with STRL kept.
+  """
+
+  joints: int
+  size: str = "B"
+  patch: int = 16
+  stem: str = "patch"
+  strl_depth: int = 6
+  decoder_width: int = 128
+  heatmap_width: int = 64
+  drop_path: float = 0.0
+  dtype: DTypeLike = jnp.float32
+  diffusion: bool = True
+  lookup: bool = True
+  scales: int = 3
+
+  def setup(self):
+    if self.size not in SIZES:
+      raise ValueError(f"model size {self.size!r}; known are {list(SIZES)}")
+    size = SIZES[self.size]
+    self.vit = vit.ViT(
+      size.width,
+      size.depth,
+      size.heads,
+      self.patch,
+      self.stem,
+      self.drop_path,
+      self.dtype,
+    )
+    self.strl = strl.STRL(
+      self.strl_depth, size.heads, self.drop_path, self.dtype
+    )
+    self.decoder = pose_decoder.PoseDecoder(
+      self.joints,
+      self.decoder_width,
+      self.heatmap_width,
+      lookup=self.lookup,
+      scales=self.scales,
+      dtype=self.dtype,
+    )
+
+  def encode(
+    self, frames: UInt8[Array, "b t h w 3"], train: bool = False
+  ) -> pose_decoder.Features:
+    """Features of clips; the key frame is t // 2."""
+    b, t, h, w, _ = frames.shape
+    images = normalise(frames).reshape(b * t, h, w, 3)
+    tokens = self.vit(images, train)
+    _, y, x, d = tokens.shape
+    fused = self.strl(tokens.reshape(b, t, y, x, d), train)
+    return self.decoder.prepare(fused)
+
+  def denoise(
+    self,
+    noisy: Float[Array, "b y x k"],
+    time: Float[Array, "b"],
+    features: pose_decoder.Features,
+  ) -> Float[Array, "b y x k"]:
+    """Clean heatmaps in [0, 1], float32, from a noisy signal at `time`."""
+    if not self.diffusion:
+      noisy, time = jnp.zeros_like(noisy), jnp.ones_like(time)
+    return self.decoder(noisy, time, features)
+
+  def __call__(
+    self,
+    frames: UInt8[Array, "b t h w 3"],
+    noisy: Float[Array, "b y x k"],
+    time: Float[Array, "b"],
+    train: bool = False,
+  ) -> Float[Array, "b y x k"]:
+    """`denoise` after `encode`, for training and initialisation."""
+    return self.denoise(noisy, time, self.encode(frames, train))
+
+
+def normalise(
+  frames: UInt8[Array, "b t h w 3"],
+) -> Float[Array, "b t h w 3"]:
+  """Frames with ImageNet's mean taken off, over its deviation."""
+  scale = (1 / (255 * _STD)).reshape(1, 1, 1, 1, 3)
+  shift = (_MEAN / _STD).reshape(1, 1, 1, 1, 3)
+  return frames.astype(jnp.float32) * scale - shift

@@ -1,0 +1,154 @@
+"""The sampler on problems whose answer is known."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffpose_jax.diffusion import process, sampler
+
+SHAPE = (5, 7, 3)
+
+
+def _keys(count):
+  return jax.random.split(jax.random.key(3), count)
+
+
+def test_time_grid_runs_from_noise_to_clean_and_is_padded():
+  np.testing.assert_allclose(
+    sampler.time_grid(4, 6), [1, 0.75, 0.5, 0.25, 0, 0, 0]
+  )
+  for steps in (0, 7):
+    with pytest.raises(ValueError, match=f"steps is {steps}"):
+      sampler.time_grid(steps, 6)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5])
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+def test_oracle_gives_the_truth_for_any_number_of_steps(steps, eta):
+  truth = jax.random.uniform(jax.random.key(1), (2, *SHAPE))
+  found = sampler.sample(
+    lambda xt, time: truth,
+    _keys(2),
+    SHAPE,
+    jnp.asarray(sampler.time_grid(steps, 8)),
+    jnp.asarray(steps),
+    sampler.Process(eta=eta),
+  )
+  np.testing.assert_array_equal(found, truth)
+
+
+def _exact_denoiser(mean, deviation, xt, time):
+  """E[heatmap | xt] where the signal is Gaussian; scale 1."""
+  kept = process.alpha_bar(time)[:, None, None, None]
+  gain = jnp.sqrt(kept) * deviation**2 / (kept * deviation**2 + 1 - kept)
+  signal = mean + gain * (xt - jnp.sqrt(kept) * mean)
+  return (signal + 1) / 2
+
+
+def test_ddim_error_halves_with_each_doubling_of_steps():
+  """On Gaussian data with the exact denoiser, DDIM is of first order.
+
+  The exact solution of its differential equation carries a standard normal
+  start x1 to mean + deviation * x1, closed form. The last evaluation returns
+  the denoiser's mean at the last time, which tends to that too.
+  """
+  mean, deviation = 0.1, 0.15
+  denoise = functools.partial(_exact_denoiser, mean, deviation)
+  keys = _keys(2)
+  errors = []
+  for steps in (16, 32, 64, 128, 256):
+    out = sampler.sample(
+      denoise,
+      keys,
+      SHAPE,
+      jnp.asarray(sampler.time_grid(steps, 256)),
+      jnp.asarray(steps),
+    )
+    start = jax.vmap(
+      lambda k: jax.random.normal(jax.random.fold_in(k, 0), SHAPE)
+    )(keys)
+    exact = mean + deviation * start
+    errors.append(float(jnp.abs((2 * out - 1) - exact).max()))
+  ratios = np.array(errors[:-1]) / np.array(errors[1:])
+  assert (ratios > 1.6).all() and (ratios < 2.6).all(), (errors, ratios)
+
+
+def test_eta_one_leaves_the_distribution_of_gaussian_data():
+  mean, deviation = 0.1, 0.15
+  out = sampler.sample(
+    functools.partial(_exact_denoiser, mean, deviation),
+    _keys(32),
+    (11, 13, 2),
+    jnp.asarray(sampler.time_grid(256, 256)),
+    jnp.asarray(256),
+    sampler.Process(eta=1.0),
+  )
+  signal = 2 * out - 1
+  np.testing.assert_allclose(signal.mean(), mean, atol=0.01)
+  np.testing.assert_allclose(signal.std(), deviation, rtol=0.05)
+
+
+def test_traced_and_unrolled_steps_agree():
+  denoise = lambda xt, time: jax.nn.sigmoid(xt) * 0.9  # noqa: E731
+  times = jnp.asarray(sampler.time_grid(3, 8))
+  run = functools.partial(sampler.sample, denoise, _keys(2), SHAPE, times)
+  np.testing.assert_allclose(run(3), run(jnp.asarray(3)), atol=1e-6)
+
+
+def test_changing_the_steps_does_not_compile_again():
+  traces = []
+
+  @jax.jit
+  def run(times, steps):
+    traces.append(1)
+    denoise = lambda xt, time: jax.nn.sigmoid(xt)  # noqa: E731
+    return sampler.sample(denoise, _keys(2), SHAPE, times, steps)
+
+  outs = [
+    run(jnp.asarray(sampler.time_grid(n, 8)), jnp.asarray(n)) for n in (1, 4, 8)
+  ]
+  assert len(traces) == 1
+  assert not np.allclose(outs[0], outs[1])
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.7])
+def test_a_result_does_not_depend_on_the_rest_of_the_batch(eta):
+  denoise = lambda xt, time: jax.nn.sigmoid(xt)  # noqa: E731
+  times = jnp.asarray(sampler.time_grid(3, 4))
+  keys = _keys(5)
+  run = functools.partial(
+    sampler.sample,
+    denoise,
+    shape=SHAPE,
+    times=times,
+    steps=3,
+    spec=sampler.Process(eta=eta),
+  )
+  np.testing.assert_allclose(
+    run(keys=keys)[1:3], run(keys=keys[1:3]), atol=1e-6
+  )
+
+
+def test_ensemble_members_are_samples_of_folded_keys():
+  denoise = lambda xt, time: jax.nn.sigmoid(xt)  # noqa: E731
+  times = jnp.asarray(sampler.time_grid(2, 4))
+  keys = _keys(3)
+  members = sampler.ensemble(denoise, keys, SHAPE, times, 2, samples=5)
+  assert members.shape == (5, 3, *SHAPE)
+  for m in range(5):
+    folded = jax.vmap(lambda k: jax.random.fold_in(k, m))(keys)  # noqa: B023
+    one = sampler.sample(denoise, folded, SHAPE, times, 2)
+    np.testing.assert_allclose(members[m], one, atol=1e-6)
+  assert float(jnp.abs(members[0] - members[1]).max()) > 0.1
+
+
+def test_ensemble_of_equal_noise_equals_one_sample():
+  truth = jax.random.uniform(jax.random.key(1), (3, *SHAPE))
+  times = jnp.asarray(sampler.time_grid(2, 4))
+  members = sampler.ensemble(
+    lambda xt, time: truth, _keys(3), SHAPE, times, 2, samples=4
+  )
+  np.testing.assert_allclose(members.mean(axis=0), truth, atol=1e-6)
