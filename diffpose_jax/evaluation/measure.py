@@ -1,0 +1,237 @@
+"""Estimated poses of a split and the numbers that judge them."""
+
+import collections
+import dataclasses
+from typing import Any
+
+import ml_collections
+import numpy as np
+import tqdm
+from jaxtyping import Float
+
+from diffpose_jax.data import annotations, pipeline, prepared
+from diffpose_jax.data import instances as instances_lib
+from diffpose_jax.evaluation import average_precision
+from diffpose_jax.inference import estimator as estimator_lib
+from diffpose_jax.pose import geometry
+
+PCK_THRESHOLDS = (0.05, 0.1, 0.2)
+_LIMBS_END = ("wrist", "ankle")
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimates:
+  """Poses of `n` instances, in the picture."""
+
+  joints: Float[np.ndarray, "n k 2"]  # picture pixels, of the mean heatmap
+  score: Float[np.ndarray, "n k"]  # heatmap peak x box score
+  samples: Float[np.ndarray, "m n k 2"]  # picture pixels, of each member
+
+
+def estimate(
+  estimator: estimator_lib.Estimator,
+  split: prepared.Split,
+  people: instances_lib.Instances,
+  *,
+  progress: bool = True,
+) -> Estimates:
+  """Poses of all `people`, each once."""
+  config = estimator.config
+  inverse = geometry.invert(instances_lib.crop_affines(people, config))
+  batches = pipeline.eval_batches(
+    split, people, config, batch=config.evaluate.batch
+  )
+  count, joints = people.labelled.shape
+  out = Estimates(
+    joints=np.zeros((count, joints, 2), np.float32),
+    score=np.zeros((count, joints), np.float32),
+    samples=np.zeros((estimator.options.samples, count, joints, 2), np.float32),
+  )
+  bar = tqdm.tqdm(
+    total=count, unit="person", desc="poses", disable=not progress
+  )
+  for batch in batches:
+    poses = estimator(batch["frames"], batch["noise_id"])
+    valid = batch["valid"]
+    rows = batch["index"][valid]
+    back = inverse[rows]
+    out.joints[rows] = geometry.apply(back, poses.joints[valid])
+    out.score[rows] = poses.score[valid] * people.score[rows, None]
+    for member, sample in enumerate(poses.samples[:, valid]):
+      out.samples[member, rows] = geometry.apply(back, sample)
+    bar.update(len(rows))
+  bar.close()
+  return out
+
+
+def mean_pose(
+  train: instances_lib.Instances, people: instances_lib.Instances
+) -> Estimates:
+  """The training set's average pose, laid into each box: a floor to beat.
+
+  A joint's mean place is taken relative to the box; every score is the box's.
+  """
+  low, size = train.box[:, :2], train.box[:, 2:] - train.box[:, :2]
+  relative = (train.joints - low[:, None]) / size[:, None]
+  weight = train.labelled[..., None]
+  total = np.where(weight, relative, 0).sum(axis=0)
+  mean = total / np.maximum(weight.sum(axis=0), 1)
+  low, size = people.box[:, :2], people.box[:, 2:] - people.box[:, :2]
+  joints = low[:, None] + mean[None] * size[:, None]
+  score = np.repeat(people.score[:, None], joints.shape[1], axis=1)
+  return Estimates(joints.astype(np.float32), score, joints[None])
+
+
+def to_videos(
+  split: prepared.Split,
+  people: instances_lib.Instances,
+  estimates: Estimates,
+  truth: list[annotations.Video],
+) -> list[annotations.Video]:
+  """Predictions as records, frame for frame those of `truth`."""
+  found = collections.defaultdict(list)
+  # Slots that are never labelled (the ears) are never learned.
+  predicted = np.isin(
+    np.arange(len(split.skeleton.joints)), split.skeleton.evaluated
+  )
+  for i, row in enumerate(people.row):
+    found[int(row)].append(_person(people, estimates, i, predicted))
+  starts = instances_lib.video_starts(split)
+  by_name = dict(zip(split.videos, starts, strict=False))
+  videos = []
+  for video in truth:
+    rows = {
+      str(split.frames.file_name[row]): row
+      for row in range(
+        by_name[video.name], starts[split.videos.index(video.name) + 1]
+      )
+    }
+    frames = tuple(
+      dataclasses.replace(
+        frame,
+        people=tuple(found[int(rows[frame.file_name])]),
+        ignore_regions=(),
+      )
+      for frame in video.frames
+    )
+    videos.append(annotations.Video(video.name, frames))
+  return videos
+
+
+def _person(
+  people: instances_lib.Instances,
+  estimates: Estimates,
+  i: int,
+  predicted: np.ndarray,
+) -> annotations.Person:
+  return annotations.Person(
+    box=people.box[i],
+    joints=estimates.joints[i],
+    labelled=predicted,
+    track_id=int(people.track_id[i]),
+    scores=estimates.score[i],
+    box_score=float(people.score[i]),
+  )
+
+
+def measure(
+  split: prepared.Split,
+  people: instances_lib.Instances,
+  estimates: Estimates,
+  truth: list[annotations.Video],
+) -> dict[str, Any]:
+  """AP, precision, recall; and PCK where `people` are the ground truth.
+
+  PCK is over all labelled joints pooled, by the longer side of the box as
+  labelled and by head size; `wrists_ankles` pools these alone.
+  """
+  videos = to_videos(split, people, estimates, truth)
+  result = average_precision.average_precision(
+    truth, videos, skeleton=split.skeleton
+  ).to_json()
+  if (people.person < 0).any():
+    return result
+  longer = (people.box[:, 2:] - people.box[:, :2]).max(axis=1)
+  ends = np.array([name.endswith(_LIMBS_END) for name in split.skeleton.joints])
+  for name, lengths in (("box", longer), ("head", _heads(split, people))):
+    result[f"pck_{name}"] = {
+      "all": _pooled(people, estimates, lengths, np.ones_like(ends)),
+      "wrists_ankles": _pooled(people, estimates, lengths, ends),
+    }
+  return result
+
+
+def _pooled(people, estimates, lengths, joints) -> dict[str, float | None]:
+  table = average_precision.pck(
+    estimates.joints,
+    people.joints,
+    people.labelled & joints[None],
+    lengths,
+    PCK_THRESHOLDS,
+  )
+  return {threshold: row["pooled"] for threshold, row in table.items()}
+
+
+def _heads(
+  split: prepared.Split, people: instances_lib.Instances
+) -> Float[np.ndarray, "n"]:
+  box = split.people.head_box[people.person]
+  return 0.6 * np.linalg.norm(box[:, 2:] - box[:, :2], axis=1)
+
+
+def evenly(
+  split: prepared.Split, people: instances_lib.Instances, most: int
+) -> tuple[list[annotations.Video], instances_lib.Instances]:
+  """Truth and people of evenly spaced frames that hold about `most` people.
+
+  Whole frames are kept or left out, so that AP on them is AP.
+  """
+  rows = np.unique(people.row)
+  step = max(1, -(-len(people) // most))
+  kept = rows[::step]
+  truth = _only(split, set(kept.tolist()))
+  return truth, people.take(np.flatnonzero(np.isin(people.row, kept)))
+
+
+def _only(split: prepared.Split, rows: set[int]) -> list[annotations.Video]:
+  videos, row = [], 0
+  for video in prepared.to_videos(split):
+    numbered = list(enumerate(video.frames, start=row))
+    row += len(video.frames)
+    frames = tuple(frame for i, frame in numbered if i in rows)
+    if frames:
+      videos.append(annotations.Video(video.name, frames))
+  return videos
+
+
+class Validation:
+  """AP during training: one step, one sample, averaged weights."""
+
+  def __init__(self, config: ml_collections.ConfigDict, split: prepared.Split):
+    self._split = split
+    people = instances_lib.gt_instances(split, need_joints=False)
+    self._truth, self._people = evenly(
+      split, people, config.train.validation_instances
+    )
+    options = estimator_lib.options_of(
+      config, steps=1, samples=1, flip=False, seed=None, eta=0.0
+    )
+    self._estimator = estimator_lib.Estimator(config, None, options)
+
+  def __call__(self, params: Any) -> dict[str, float]:
+    """AP in percent and PCK@0.1 by box, of the weights `params`."""
+    estimates = estimate(
+      self._estimator.with_params(params),
+      self._split,
+      self._people,
+      progress=False,
+    )
+    result = measure(self._split, self._people, estimates, self._truth)
+    return {
+      "val/ap": _number(result["ap_groups"]["total"]),
+      "val/pck_0.1": _number(result["pck_box"]["all"]["0.1"]),
+    }
+
+
+def _number(value: float | None) -> float:
+  return float("nan") if value is None else value

@@ -1,0 +1,272 @@
+"""Poses of crops: the compiled encode, sample and decode."""
+
+import copy
+import dataclasses
+import functools
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from jaxtyping import Float, UInt8, UInt32
+
+from diffpose_jax import config as config_lib
+from diffpose_jax.diffusion import sampler
+from diffpose_jax.model import diffpose, sharding
+from diffpose_jax.pose import heatmap, skeleton
+from diffpose_jax.weights import checkpoint
+
+
+@dataclasses.dataclass(frozen=True)
+class Poses:
+  """Estimated poses of a batch, on the host."""
+
+  joints: Float[np.ndarray, "b k 2"]  # crop pixels, of the mean heatmap
+  score: Float[np.ndarray, "b k"]  # its peak, in [0, 1]
+  samples: Float[np.ndarray, "m b k 2"]  # crop pixels, of each member
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """How to sample. `None` in `Estimator.load` means the config's value."""
+
+  steps: int
+  samples: int
+  flip: bool
+  seed: int
+  eta: float
+
+
+def build_model(config: ml_collections.ConfigDict) -> diffpose.DiffPose:
+  """The network that a config describes."""
+  m = config.model
+  return diffpose.DiffPose(
+    joints=len(skeleton.POSETRACK.joints),
+    size=m.size,
+    patch=m.patch,
+    stem=m.stem,
+    strl_depth=m.strl_depth,
+    decoder_width=m.decoder_width,
+    heatmap_width=m.heatmap_width,
+    drop_path=m.drop_path,
+    dtype=jnp.dtype(m.dtype),
+    diffusion=m.diffusion,
+    lookup=m.lookup,
+    scales=m.scales,
+  )
+
+
+def build_process(
+  config: ml_collections.ConfigDict, eta: float = 0.0
+) -> sampler.Process:
+  """The diffusion process that a config describes."""
+  d = config.diffusion
+  return sampler.Process(d.schedule, d.steps, d.signal_scale, eta)
+
+
+def inputs(
+  config: ml_collections.ConfigDict, batch: int
+) -> tuple[jax.ShapeDtypeStruct, ...]:
+  """Shapes of (frames, noisy heatmaps, times) of a batch."""
+  y, x = config_lib.heatmap_size(config)
+  joints = len(skeleton.POSETRACK.joints)
+  frames = (batch, config_lib.frames(config), *config.data.size, 3)
+  return (
+    jax.ShapeDtypeStruct(frames, jnp.uint8),
+    jax.ShapeDtypeStruct((batch, y, x, joints), jnp.float32),
+    jax.ShapeDtypeStruct((batch,), jnp.float32),
+  )
+
+
+def init_params(config: ml_collections.ConfigDict, key: jax.Array) -> Any:
+  """Freshly initialised parameters; traceable."""
+  zeros = (jnp.zeros(s.shape, s.dtype) for s in inputs(config, 1))
+  return build_model(config).init(key, *zeros)["params"]
+
+
+def heatmaps(
+  config: ml_collections.ConfigDict,
+  params: Any,
+  frames: jax.Array,
+  noise_id: jax.Array,
+  times: jax.Array,
+  steps: int | jax.Array,
+  options: Options,
+) -> jax.Array:
+  """Heatmaps f32[m b y x k] of each ensemble member; traceable.
+
+  The clip is encoded once. The mirrored pass sees the same noise, mirrored.
+  """
+  model = build_model(config)
+  apply = functools.partial(model.apply, {"params": params})
+  order = skeleton.POSETRACK.flip
+  key = jax.random.key(options.seed)
+  keys = jax.vmap(functools.partial(jax.random.fold_in, key))(noise_id)
+  _, noisy, _ = inputs(config, 1)
+
+  def run(denoise):
+    return sampler.ensemble(
+      denoise,
+      keys,
+      noisy.shape[1:],
+      times,
+      steps,
+      build_process(config, options.eta),
+      samples=options.samples,
+    )
+
+  features = apply(frames, method="encode")
+  maps = run(lambda xt, time: apply(xt, time, features, method="denoise"))
+  if not options.flip:
+    return maps
+  mirrored = apply(jax.lax.rev(frames, (3,)), method="encode")
+
+  def denoise_mirrored(xt, time):
+    xt = heatmap.flip(xt, order)
+    return heatmap.flip(apply(xt, time, mirrored, method="denoise"), order)
+
+  return (maps + run(denoise_mirrored)) / 2
+
+
+def merge(
+  maps: Float[jax.Array, "m b y x k"],
+) -> Float[jax.Array, "b y x k"]:
+  """The mean over members, leaving out members that are not finite."""
+  good = jnp.isfinite(maps).all(axis=(2, 3), keepdims=True)
+  total = jnp.where(good, maps, 0).sum(axis=0)
+  count = good.sum(axis=0)
+  return jnp.where(count > 0, total / jnp.maximum(count, 1), jnp.nan)
+
+
+class Estimator:
+  """Poses of crops, with one compilation for all batches."""
+
+  def __init__(
+    self,
+    config: ml_collections.ConfigDict,
+    params: Any,
+    options: Options,
+    *,
+    step: int = 0,
+  ):
+    """`params` are the averaged weights of training step `step`."""
+    self.config = config
+    self.options = options
+    self.step = step
+    self._params = params
+    self._times = jnp.asarray(
+      sampler.time_grid(options.steps, config.evaluate.max_steps)
+    )
+    self._steps = jnp.asarray(options.steps, jnp.int32)
+    mesh = sharding.mesh()
+    sharding.check_batch(config.evaluate.batch, mesh)
+    self._place = sharding.split(mesh)
+    self._run = jax.jit(functools.partial(_estimate, config, options))
+
+  @classmethod
+  def load(
+    cls,
+    weights: pathlib.Path,
+    *,
+    steps: int | None = None,
+    samples: int | None = None,
+    flip: bool | None = None,
+    seed: int | None = None,
+    eta: float | None = None,
+  ) -> "Estimator":
+    """The estimator of a workdir's newest checkpoint.
+
+    Raises ValueError where the workdir holds no weights.
+    """
+    weights = pathlib.Path(weights)
+    path = weights / "config.json"
+    if not path.exists():
+      raise ValueError(
+        f"{weights}: no weights here (looked for {path}); give the workdir of "
+        "a training run"
+      )
+    config = config_lib.load(path)
+    sharding.use_cpu_devices(config.train.cpu_devices)
+    like = jax.eval_shape(
+      functools.partial(init_params, config), jax.random.key(0)
+    )
+    place = sharding.replicated(sharding.mesh())
+    like = jax.tree.map(
+      lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=place), like
+    )
+    params, step = checkpoint.load_averaged(weights, like)
+    options = options_of(
+      config, steps=steps, samples=samples, flip=flip, seed=seed, eta=eta
+    )
+    return cls(config, params, options, step=step)
+
+  def with_params(self, params: Any) -> "Estimator":
+    """The same estimator, already compiled, with other weights."""
+    other = copy.copy(self)
+    other._params = params
+    other.__dict__.pop("weights_hash", None)
+    return other
+
+  def protocol(self) -> dict:
+    """What a result must say of how it was made."""
+    return {
+      **dataclasses.asdict(self.options),
+      "decode": self.config.evaluate.decode,
+      "training_step": self.step,
+      "weights_sha256": self.weights_hash,
+    }
+
+  @functools.cached_property
+  def weights_hash(self) -> str:
+    """SHA-256 of the weights in use."""
+    return checkpoint.weights_hash(self._params)
+
+  def __call__(
+    self,
+    frames: UInt8[np.ndarray, "b t h w 3"],
+    noise_id: UInt32[np.ndarray, "b"],
+  ) -> Poses:
+    """Poses of at most `config.evaluate.batch` clips, padded to that many.
+
+    Raises ValueError for more.
+    """
+    size, count = self.config.evaluate.batch, frames.shape[0]
+    if count > size:
+      raise ValueError(f"{count} clips in a call; evaluate.batch is {size}")
+    pad = size - count
+    frames = np.pad(frames, ((0, pad),) + ((0, 0),) * 4)
+    noise_id = np.pad(noise_id, (0, pad))
+    frames, noise_id = jax.device_put((frames, noise_id), self._place)
+    out = self._run(self._params, frames, noise_id, self._times, self._steps)
+    joints, score, samples = jax.device_get(out)
+    return Poses(joints[:count], score[:count], samples[:, :count])
+
+
+def options_of(config: ml_collections.ConfigDict, **given: Any) -> Options:
+  """Sampling options: those given, the config's where None.
+
+  Raises ValueError for steps or samples out of range.
+  """
+  values = {
+    name: config.evaluate[name] if value is None else value
+    for name, value in given.items()
+  }
+  options = Options(**values)
+  if options.samples < 1:
+    raise ValueError(f"samples is {options.samples}, must be at least 1")
+  if not 0 <= options.eta <= 1:
+    raise ValueError(f"eta is {options.eta}, must be from 0 to 1")
+  sampler.time_grid(options.steps, config.evaluate.max_steps)
+  return options
+
+
+def _estimate(config, options, params, frames, noise_id, times, steps):
+  maps = heatmaps(config, params, frames, noise_id, times, steps, options)
+  read = functools.partial(
+    heatmap.decode, stride=config.model.patch / 4, method=config.evaluate.decode
+  )
+  joints, score = read(merge(maps))
+  samples, _ = jax.vmap(read)(maps)
+  return joints, score, samples

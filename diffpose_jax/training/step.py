@@ -1,0 +1,153 @@
+"""One optimiser step: a pure function of the state and a batch."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import optax
+from flax import struct
+from jaxtyping import Array, Float
+
+from diffpose_jax import config as config_lib
+from diffpose_jax.diffusion import process
+from diffpose_jax.inference import estimator
+from diffpose_jax.pose import heatmap
+from diffpose_jax.training import optim
+
+Batch = dict[str, jax.Array]
+
+
+@struct.dataclass
+class State:
+  """Everything that changes from step to step."""
+
+  step: jax.Array  # int32, number of steps done
+  params: Any
+  ema: Any
+  optimiser: Any
+
+
+def init_state(
+  config: ml_collections.ConfigDict, optimiser: optax.GradientTransformation
+) -> State:
+  """The state before the first step; traceable."""
+  params = estimator.init_params(config, jax.random.key(config.seed))
+  return State(
+    step=jnp.zeros((), jnp.int32),
+    params=params,
+    ema=params,
+    optimiser=optimiser.init(params),
+  )
+
+
+def clip_keys(
+  config: ml_collections.ConfigDict, step: jax.Array, batch: Batch
+) -> jax.Array:
+  """One key per clip, a function of seed, step and place in the batch."""
+  key = jax.random.fold_in(jax.random.key(config.seed), step)
+  places = jnp.arange(batch["index"].shape[0], dtype=jnp.uint32)
+  fold = lambda place: jax.random.fold_in(key, place)  # noqa: E731
+  return jax.vmap(fold)(places)
+
+
+def noisy_targets(
+  config: ml_collections.ConfigDict, keys: jax.Array, batch: Batch
+) -> tuple[Float[Array, "b y x k"], Float[Array, "b y x k"], Float[Array, "b"]]:
+  """Target heatmaps, the same with noise, and the time of each clip.
+
+  The time is uniform over the schedule's T steps. A joint that is not
+  labelled has an empty target, so that it shows nothing to the others.
+  """
+  target = heatmap.encode(
+    batch["joints"],
+    size=config_lib.heatmap_size(config),
+    stride=config.model.patch / 4,
+    spread=config.diffusion.spread,
+  )
+  target = jnp.where(batch["labelled"][:, None, None], target, 0.0)
+  d = config.diffusion
+  split = jax.vmap(functools.partial(jax.random.split, num=2))(keys)
+  draw_time = functools.partial(jax.random.randint, shape=(), minval=1)
+  number = jax.vmap(functools.partial(draw_time, maxval=d.steps + 1))(
+    split[:, 0]
+  )
+  time = number / d.steps
+  noise = jax.vmap(
+    functools.partial(jax.random.normal, shape=target.shape[1:])
+  )(split[:, 1])
+  kept = process.alpha_bar(time, schedule=d.schedule, steps=d.steps)
+  x0 = process.to_signal(target, d.signal_scale)
+  return target, process.add_noise(x0, noise, kept), time
+
+
+def loss_sum(
+  config: ml_collections.ConfigDict, params: Any, key: jax.Array, batch: Batch
+) -> jax.Array:
+  """Squared error summed over labelled joints, mean over heatmap cells.
+
+  Source: Feng et al. 2023 (arXiv 2307.16687): L2 between predicted and true
+  heatmaps. Differs: joints that are not labelled, or outside the crop, have
+  no part in it, as in the rest of the family.
+  """
+  target, noisy, time = noisy_targets(config, batch["key"], batch)
+  predicted = estimator.build_model(config).apply(
+    {"params": params},
+    batch["frames"],
+    noisy,
+    time,
+    train=True,
+    rngs={"dropout": key},
+  )
+  error = jnp.square(predicted - target).mean(axis=(1, 2))
+  return jnp.where(_weighed(batch), error, 0).sum()
+
+
+def _weighed(batch: Batch) -> jax.Array:
+  return batch["labelled"] & batch["valid"][:, None]
+
+
+def make_step(
+  config: ml_collections.ConfigDict, optimiser: optax.GradientTransformation
+) -> Callable[[State, Batch], tuple[State, dict[str, jax.Array]]]:
+  """The function (state, batch) → (state, metrics), to be jitted."""
+  parts = config.train.accumulate
+
+  def gradients(params, step, batch):
+    """Loss and gradients of the mean over the whole batch."""
+    count = jnp.maximum(_weighed(batch).sum(), 1).astype(jnp.float32)
+    grad = jax.value_and_grad(functools.partial(loss_sum, config))
+    key = jax.random.fold_in(jax.random.key(config.seed + 1), step)
+    if parts == 1:
+      total = grad(params, key, batch)
+      return jax.tree.map(lambda v: v / count, total)
+    split = jax.tree.map(
+      lambda v: v.reshape(v.shape[0] // parts, parts, *v.shape[1:]).swapaxes(
+        0, 1
+      ),
+      batch,
+    )
+
+    def add(total, numbered):
+      number, part = numbered
+      more = grad(params, jax.random.fold_in(key, number), part)
+      return jax.tree.map(jnp.add, total, more), None
+
+    zeros = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, params))
+    total, _ = jax.lax.scan(add, zeros, (jnp.arange(parts), split))
+    return jax.tree.map(lambda v: v / count, total)
+
+  def step(state: State, batch: Batch) -> tuple[State, dict[str, jax.Array]]:
+    batch = batch | {"key": clip_keys(config, state.step, batch)}
+    loss, grads = gradients(state.params, state.step, batch)
+    updates, optimiser_state = optimiser.update(
+      grads, state.optimiser, state.params
+    )
+    params = optax.apply_updates(state.params, updates)
+    ema = optim.average(state.ema, params, state.step, config.train.ema)
+    metrics = {"loss": loss, "gradient_norm": optax.tree.norm(grads)}
+    return State(state.step + 1, params, ema, optimiser_state), metrics
+
+  return step

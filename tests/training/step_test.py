@@ -1,0 +1,230 @@
+"""One optimiser step, against slow references and its invariances."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from diffpose_jax import config as config_lib
+from diffpose_jax.diffusion import process
+from diffpose_jax.inference import estimator
+from diffpose_jax.training import optim
+from diffpose_jax.training import step as step_lib
+
+
+def _config():
+  config = config_lib.default()
+  config.data.size = (32, 24)
+  config.data.span = 1
+  config.model.size = "cpu"
+  config.model.stem = "conv"
+  config.model.patch = 8
+  config.model.strl_depth = 1
+  config.model.decoder_width = 16
+  config.model.heatmap_width = 8
+  config.train.batch = 8
+  config.train.learning_rate = 1e-2
+  config.train.warmup = 0
+  return config
+
+
+def _batch(count=8, seed=0):
+  rng = np.random.default_rng(seed)
+  batch = {
+    "frames": rng.integers(0, 256, (count, 3, 32, 24, 3), np.uint8),
+    "joints": rng.uniform(0, 23, (count, 17, 2)).astype(np.float32),
+    "labelled": rng.random((count, 17)) < 0.7,
+    "valid": np.arange(count) != 2,
+    "index": np.arange(count, dtype=np.int32),
+    "noise_id": np.zeros(count, np.uint32),
+  }
+  return jax.device_put(batch)
+
+
+@pytest.fixture(scope="module")
+def start():
+  """A config, its optimiser and a state whose head is not near zero."""
+  config = _config()
+  optimiser = optim.optimiser(config.train, 100)
+  state = jax.jit(lambda: step_lib.init_state(config, optimiser))()
+  params = jax.tree.map(
+    lambda v: v + 0.02 * jax.random.normal(jax.random.key(v.size), v.shape),
+    state.params,
+  )
+  return config, optimiser, state.replace(params=params, ema=params)
+
+
+def test_loss_is_the_mean_over_labelled_joints_of_valid_clips(start):
+  config, _, state = start
+  batch = _batch()
+  keys = step_lib.clip_keys(config, jnp.asarray(3), batch)
+  target, noisy, time = step_lib.noisy_targets(config, keys, batch)
+  predicted = estimator.build_model(config).apply(
+    {"params": state.params}, batch["frames"], noisy, time
+  )
+  errors = []
+  for b in range(8):
+    for k in range(17):
+      if b != 2 and batch["labelled"][b, k]:
+        errors.append(
+          np.square(predicted[b, ..., k] - target[b, ..., k]).mean()
+        )
+  _, optimiser, _ = start
+  step = jax.jit(step_lib.make_step(config, optimiser))
+  _, metrics = step(state.replace(step=jnp.asarray(3, jnp.int32)), batch)
+  np.testing.assert_allclose(metrics["loss"], np.mean(errors), rtol=1e-5)
+
+
+def test_times_are_uniform_over_the_schedule_and_noise_is_normal():
+  config = _config()
+  batch = _batch(512)
+  keys = step_lib.clip_keys(config, jnp.asarray(0), batch)
+  target, noisy, time = step_lib.noisy_targets(config, keys, batch)
+  assert time.min() >= 1 / 1000 and time.max() <= 1
+  np.testing.assert_allclose(
+    np.histogram(time, 4, (0, 1))[0] / 512, 0.25, atol=0.08
+  )
+  kept = process.alpha_bar(time)
+  late = np.asarray(time) > 0.9
+  noise = process.noise_of(
+    noisy[late][:1], process.to_signal(target[late][:1], 1.0), kept[late][0]
+  )
+  np.testing.assert_allclose(noise.std(), 1, atol=0.05)
+
+
+def test_noise_is_a_function_of_seed_step_and_place():
+  config, batch = _config(), _batch()
+  keys = functools.partial(step_lib.clip_keys, config)
+  data = lambda keys: np.asarray(jax.random.key_data(keys))  # noqa: E731
+  a, b = data(keys(jnp.asarray(1), batch)), data(keys(jnp.asarray(2), batch))
+  assert len(np.unique(np.concatenate([a, b]), axis=0)) == 16
+  np.testing.assert_array_equal(a, data(keys(jnp.asarray(1), batch)))
+
+
+def test_accumulated_gradients_equal_the_large_batch(start):
+  config, optimiser, state = start
+  split = config_lib.copy(config)
+  split.train.accumulate = 4
+  batch = _batch()
+  whole, one = jax.jit(step_lib.make_step(config, optimiser))(state, batch)
+  parts, four = jax.jit(step_lib.make_step(split, optimiser))(state, batch)
+  np.testing.assert_allclose(one["loss"], four["loss"], rtol=1e-5)
+  np.testing.assert_allclose(
+    one["gradient_norm"], four["gradient_norm"], rtol=1e-4
+  )
+  # Adam's first step is the sign of the gradient: compare what it keeps.
+  moments = lambda s: jax.tree.leaves(s.optimiser)  # noqa: E731
+  for a, b in zip(moments(whole), moments(parts), strict=True):
+    np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_labels_outside_and_padding_do_not_matter(start):
+  config, optimiser, state = start
+  batch = _batch()
+  changed = {k: np.array(v) for k, v in batch.items()}
+  changed["frames"][2] = 255 - changed["frames"][2]
+  changed["joints"][~np.asarray(batch["labelled"])] = -999.0
+  changed = jax.device_put(changed)
+  step = jax.jit(step_lib.make_step(config, optimiser))
+  (a, _), (b, _) = step(state, batch), step(state, changed)
+  # Adam's first step is the sign of the gradient: compare what it keeps.
+  for x, y in zip(
+    jax.tree.leaves(a.optimiser), jax.tree.leaves(b.optimiser), strict=True
+  ):
+    np.testing.assert_allclose(x, y, atol=1e-8)
+
+
+def test_loss_falls_on_one_batch(start):
+  config, _, state = start
+  optimiser = optim.optimiser(config.train, 100)
+  step = jax.jit(step_lib.make_step(config, optimiser))
+  losses = []
+  for _ in range(30):
+    state, metrics = step(state, _batch())
+    losses.append(float(metrics["loss"]))
+  assert np.mean(losses[-5:]) < 0.5 * losses[0]
+
+
+def test_steady_state_compiles_once_and_moves_nothing_by_itself(start):
+  config, optimiser, state = start
+  traces = []
+  inner = step_lib.make_step(config, optimiser)
+
+  def counted(state, batch):
+    traces.append(1)
+    return inner(state, batch)
+
+  step = jax.jit(counted, donate_argnums=0)
+  state = jax.tree.map(jnp.copy, state)
+  with jax.transfer_guard("disallow"):
+    for i in range(4):
+      state, metrics = step(state, _batch(seed=i))
+  assert len(traces) == 1
+  assert int(state.step) == 4 and np.isfinite(float(metrics["loss"]))
+
+
+def test_devices_share_a_batch_without_changing_the_result(start):
+  config, optimiser, state = start
+  step = step_lib.make_step(config, optimiser)
+  mesh = jax.make_mesh((8,), ("data",), (jax.sharding.AxisType.Auto,))
+  spread = jax.NamedSharding(mesh, jax.P("data"))
+  one_state, one = jax.jit(step)(state, _batch())
+  many_state, many = jax.jit(step)(
+    jax.device_put(state, jax.NamedSharding(mesh, jax.P())),
+    jax.device_put(_batch(), spread),
+  )
+  np.testing.assert_allclose(one["loss"], many["loss"], rtol=1e-5)
+  for a, b in zip(
+    jax.tree.leaves(one_state.optimiser),
+    jax.tree.leaves(many_state.optimiser),
+    strict=True,
+  ):
+    np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_average_follows_the_weights():
+  ema = optim.average(
+    {"a": jnp.zeros(3)}, {"a": jnp.ones(3)}, jnp.asarray(0), 0.9
+  )
+  np.testing.assert_allclose(ema["a"], 0.9)  # young: 1 - 1/10
+  ema = optim.average(
+    {"a": jnp.zeros(3)}, {"a": jnp.ones(3)}, jnp.asarray(10_000), 0.9
+  )
+  np.testing.assert_allclose(ema["a"], 0.1, rtol=1e-5)
+
+
+def test_schedules_by_hand():
+  config = _config().train
+  config.learning_rate, config.warmup = 1.0, 10
+  step = optim.schedule(config, 60)
+  np.testing.assert_allclose(
+    [step(0), step(5), step(10), step(39), step(41), step(51)],
+    [0.1, 0.55, 1, 1, 0.1, 0.01],
+    rtol=1e-5,
+  )
+  config.schedule = "cosine"
+  cosine = optim.schedule(config, 60)
+  np.testing.assert_allclose(
+    [cosine(10), cosine(35), cosine(60)], [1, 0.5, 0], atol=1e-6
+  )
+
+
+def test_only_kernels_decay_and_the_backbone_is_slower():
+  config = _config().train
+  config.learning_rate, config.weight_decay = 1.0, 0.5
+  config.backbone_factor = 0.1
+  params = {
+    "vit": {"kernel": jnp.full((2, 3), 2.0), "bias": jnp.full(3, 2.0)},
+    "strl": {"kernel": jnp.full((2, 3), 2.0), "position": jnp.full(3, 2.0)},
+  }
+  optimiser = optim.optimiser(config, 100)
+  zeros = jax.tree.map(jnp.zeros_like, params)
+  updates, _ = optimiser.update(zeros, optimiser.init(params), params)
+  moved = optax.apply_updates(params, updates)
+  np.testing.assert_allclose(moved["vit"]["kernel"], 2 - 0.1 * 0.5 * 2)
+  np.testing.assert_allclose(moved["strl"]["kernel"], 2 - 0.5 * 2)
+  np.testing.assert_allclose(moved["vit"]["bias"], 2)
+  np.testing.assert_allclose(moved["strl"]["position"], 2)
