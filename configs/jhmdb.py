@@ -1,0 +1,29 @@
+"""JHMDB in PoseTrack18's layout, on CPU.
+
+DIFFPOSE_DATA_ROOT=/path/to/jhmdb python -m diffpose_jax.main \
+  --config=configs/jhmdb.py --workdir=runs/jhmdb
+"""
+
+from diffpose_jax import config as config_lib
+
+
+def get_config():
+  config = config_lib.default()
+  config.data.name = "jhmdb"
+  config.data.size = (128, 96)
+  config.data.span = 1
+  config.augment.colour = 0.3
+  config.augment.erase_probability = 0.3
+  config.model.size = "cpu"
+  config.model.stem = "conv"
+  config.model.strl_depth = 2
+  config.model.decoder_width = 48
+  config.model.heatmap_width = 32
+  config.train.steps = 6000
+  config.train.batch = 32
+  config.train.learning_rate = 1e-3
+  config.train.backbone_factor = 1.0
+  config.train.warmup = 200
+  config.train.schedule = "cosine"
+  config.train.ema = 0.995
+  return config

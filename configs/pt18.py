@@ -1,0 +1,13 @@
+"""PoseTrack18 with the paper's sizes: ViT-B, 256x192, five frames, 60 epochs.
+
+python -m diffpose_jax.main --config=configs/pt18.py --workdir=runs/pt18 \
+  --config.data.root=/path/to/PoseTrack18
+"""
+
+from diffpose_jax import config as config_lib
+
+
+def get_config():
+  config = config_lib.default()
+  config.data.name = "posetrack18"
+  return config

@@ -1,0 +1,290 @@
+"""Weights or prediction files, against a split, to numbers and a page."""
+
+import dataclasses
+import functools
+import json
+import pathlib
+from typing import Any
+
+import ml_collections
+import numpy as np
+
+from diffpose_jax import config as config_lib
+from diffpose_jax.data import boxes as boxes_lib
+from diffpose_jax.data import images, pipeline, prepare, prepared, strict_json
+from diffpose_jax.data import instances as instances_lib
+from diffpose_jax.data import video as video_lib
+from diffpose_jax.evaluation import (
+  from_files,
+  gallery,
+  measure,
+  report,
+  table,
+)
+from diffpose_jax.inference import draw
+from diffpose_jax.inference import estimator as estimator_lib
+from diffpose_jax.pose import geometry, skeleton
+
+_VIDEOS = 3  # of the annotated video of a finished run
+_CASES = 8  # of each kind in the report's gallery
+_FPS = 15.0  # of the annotated video
+GROUND_TRUTH = "gt"
+
+
+def main(
+  *,
+  gt: pathlib.Path | None = None,
+  pred: pathlib.Path | None = None,
+  out: pathlib.Path | None = None,
+  weights: pathlib.Path | None = None,
+  **options: Any,
+) -> dict[str, Any]:
+  """The verb: two folders of files, or the weights of a run, are evaluated.
+
+  Raises ValueError for whatever is missing or does not fit together.
+  """
+  if gt is not None and pred is not None and out is not None:
+    return from_files.evaluate_files(gt, pred, out)
+  if weights is None:
+    raise ValueError("give --gt, --pred and --out, or --weights")
+  return evaluate_weights(weights, out=out, **options)
+
+
+def evaluate_weights(
+  weights: pathlib.Path,
+  *,
+  split: str | None = None,
+  boxes: str | None = None,
+  box_threshold: float | None = None,
+  root: pathlib.Path | None = None,
+  out: pathlib.Path | None = None,
+  **sampling: Any,
+) -> dict[str, Any]:
+  """The weights of a run on a split, printed and written to `out`.
+
+  Args:
+    weights: workdir of a training run.
+    split: name of a prepared split; the validation split if None.
+    boxes: `gt` or a file of detections; the config's if None.
+    box_threshold: detections below it are dropped; the config's if None.
+    root: of the data set, if it is not where training found it.
+    out: JSON file; WEIGHTS/evaluation-SPLIT.json if None.
+    **sampling: steps, samples, flip, seed, eta; the config's if None.
+  """
+  estimator = estimator_lib.Estimator.load(weights, **_all(sampling))
+  config = config_lib.copy(estimator.config)
+  if root is not None:
+    # Beside what the run was trained on, which stays as it is.
+    config.data.root = str(root)
+    config.data.prepared = str(weights / f"data-{root.resolve().name}")
+  if boxes is not None:
+    config.evaluate.boxes = boxes
+  if box_threshold is not None:
+    config.evaluate.box_threshold = box_threshold
+  folder = prepare.ensure(config, weights)
+  name = split or config.data.val_split
+  opened = prepared.open_split(folder, name, skeleton=skeleton.POSETRACK)
+  run = evaluate_split(estimator, opened, config)
+  out = out or weights / f"evaluation-{name}.json"
+  strict_json.dump(out, run.result)
+  print(table.table({run.row: run.result["ap_groups"]}))
+  _print_pck({run.row: run.result})
+  print(f"written: {out}")
+  return run.result
+
+
+def _all(sampling: dict[str, Any]) -> dict[str, Any]:
+  names = [field.name for field in dataclasses.fields(estimator_lib.Options)]
+  return {name: sampling.get(name) for name in names}
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """An evaluation: what went in and what came out."""
+
+  split: prepared.Split
+  people: instances_lib.Instances
+  estimates: measure.Estimates
+  result: dict[str, Any]
+  row: str  # its name in a table
+
+
+def evaluate_split(
+  estimator: estimator_lib.Estimator,
+  split: prepared.Split,
+  config: ml_collections.ConfigDict,
+) -> Run:
+  """The estimator on all people of a split, with its protocol."""
+  truth = prepared.to_videos(split)
+  people, source = choose_people(split, truth, config)
+  estimates = measure.estimate(estimator, split, people)
+  options = estimator.options
+  result = measure.measure(split, people, estimates, truth)
+  result["protocol"] = {
+    "data": config.data.name,
+    "split": split.name,
+    "videos": len(split.videos),
+    "people": len(people),
+    **source,
+    **estimator.protocol(),
+  }
+  return Run(
+    split,
+    people,
+    estimates,
+    result,
+    f"DiffPose {options.steps} steps x {options.samples} samples",
+  )
+
+
+def choose_people(
+  split: prepared.Split, truth: list, config: ml_collections.ConfigDict
+) -> tuple[instances_lib.Instances, dict[str, Any]]:
+  """Whom to estimate, and what the protocol says of their boxes."""
+  source = config.evaluate.boxes
+  if source == GROUND_TRUTH:
+    people = instances_lib.gt_instances(split, need_joints=False)
+    return people, {"boxes": "ground truth"}
+  threshold = config.evaluate.box_threshold
+  boxes = boxes_lib.read_boxes(source, truth, threshold=threshold)
+  people = instances_lib.box_instances(split, boxes)
+  people = people.take(np.flatnonzero(split.frames.labelled[people.row]))
+  return people, {
+    "boxes": f"detections of {pathlib.Path(source).name}",
+    "box_threshold": threshold,
+    "boxes_below_threshold": boxes.below_threshold,
+    "boxes_of_other_images": boxes.unknown_images,
+  }
+
+
+def finish(
+  config: ml_collections.ConfigDict, workdir: pathlib.Path, data: pathlib.Path
+) -> dict[str, Any]:
+  """Evaluates a finished run; writes its JSON, report and annotated video.
+
+  The last line of the printed table is the model's, after the mean pose's.
+  """
+  open_split = functools.partial(
+    prepared.open_split, data, skeleton=skeleton.POSETRACK
+  )
+  split = open_split(config.data.val_split)
+  estimator = estimator_lib.Estimator.load(
+    workdir, steps=None, samples=None, flip=None, seed=None, eta=None
+  )
+  run = evaluate_split(estimator, split, config)
+  train = instances_lib.gt_instances(
+    open_split(config.data.train_split), need_joints=True
+  )
+  floor = measure.measure(
+    split,
+    run.people,
+    measure.mean_pose(train, run.people),
+    prepared.to_videos(split),
+  )
+  result = run.result | {"mean_pose": floor}
+  strict_json.dump(workdir / "evaluation.json", result)
+  video = workdir / "validation.webm"
+  annotate(run, video)
+  rows = {"mean pose": floor, run.row: run.result}
+  content = report.Content(
+    title=f"DiffPose on {config.data.name}",
+    table_rows={name: row["ap_groups"] for name, row in rows.items()},
+    protocol=result["protocol"],
+    curves=_records(workdir / "metrics.jsonl"),
+    gallery=_gallery(run, config),
+    pck=_pck_rows(rows),
+    video=video,
+  )
+  report.write(workdir / "report.html", content)
+  _print_pck(rows)
+  for what, path in (
+    ("checkpoints", "checkpoints"),
+    ("report", "report.html"),
+    ("video", "validation.webm"),
+    ("numbers", "evaluation.json"),
+  ):
+    print(f"{what + ':':<12} {workdir / path}")
+  print("AP, %, boxes: " + result["protocol"]["boxes"])
+  print(table.table({name: row["ap_groups"] for name, row in rows.items()}))
+  return result
+
+
+def _records(path: pathlib.Path) -> list[dict[str, Any]]:
+  if not path.exists():
+    return []
+  return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def _pck_rows(rows: dict[str, dict]) -> dict[str, dict[str, float | None]]:
+  found = {}
+  for name, row in rows.items():
+    for unit in ("box", "head"):
+      for joints, values in row.get(f"pck_{unit}", {}).items():
+        label = f"{name}, {joints.replace('_', ' and ')}, by {unit}"
+        found[label] = {f"@{key}": value for key, value in values.items()}
+  return found
+
+
+def _print_pck(rows: dict[str, dict]) -> None:
+  for name, values in _pck_rows(rows).items():
+    cells = "  ".join(
+      f"{key} {'-' if value is None else format(value, '.3f')}"
+      for key, value in values.items()
+    )
+    print(f"PCK {name}: {cells}")
+
+
+def _gallery(
+  run: Run, config: ml_collections.ConfigDict
+) -> dict[str, list[gallery.GalleryItem]]:
+  """Best, median and worst people by mean distance over the box's side."""
+  people, estimates = run.people, run.estimates
+  if (people.person < 0).any():
+    return {}
+  longer = (people.box[:, 2:] - people.box[:, :2]).max(axis=1)
+  distance = np.linalg.norm(estimates.joints - people.joints, axis=-1)
+  count = people.labelled.sum(axis=1)
+  with np.errstate(invalid="ignore"):
+    errors = np.where(people.labelled, distance, 0).sum(axis=1) / count / longer
+  affines = instances_lib.crop_affines(people, config)
+
+  def load(i: int) -> gallery.Case:
+    affine, row = affines[i], int(people.row[i])
+    frame = images.decode(run.split.jpeg(row), place=run.split.place(row))
+    crop = pipeline.warp([frame], affine, tuple(config.data.size))[0]
+    return gallery.Case(
+      image=crop,
+      joints=geometry.apply(affine, estimates.joints[i]).astype(np.float32),
+      score=estimates.score[i],
+      truth=geometry.apply(affine, people.joints[i]).astype(np.float32),
+      labelled=people.labelled[i],
+      caption=(
+        f"{run.split.frames.file_name[row]}, track {people.track_id[i]}: "
+        f"{100 * errors[i]:.1f} % of the box"
+      ),
+    )
+
+  picks = gallery.pick(errors.astype(np.float32), _CASES)
+  return gallery.items(picks, load, skeleton=run.split.skeleton)
+
+
+def annotate(run: Run, path: pathlib.Path) -> None:
+  """Writes the first videos of a split with the estimated poses drawn in."""
+  frames = run.split.frames
+  rows = np.flatnonzero(frames.video < _VIDEOS)
+  size = (int(frames.height[rows].max()), int(frames.width[rows].max()))
+  with video_lib.Writer(path, fps=_FPS, size=size) as writer:
+    for row in rows:
+      picture = images.decode(
+        run.split.jpeg(int(row)), place=run.split.place(int(row))
+      )
+      for i in np.flatnonzero(run.people.row == row):
+        picture = draw.pose(
+          picture,
+          run.estimates.joints[i],
+          run.estimates.score[i],
+          skeleton=run.split.skeleton,
+        )
+      canvas = np.zeros((*size, 3), np.uint8)
+      canvas[: picture.shape[0], : picture.shape[1]] = picture
+      writer.write(canvas)

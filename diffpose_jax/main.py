@@ -1,0 +1,344 @@
+"""The command: `python -m diffpose_jax.main [verb] --flags`.
+
+Only the chosen verb's module is imported, so that each verb starts fast. A
+user's mistake ends with one line on stderr and exit code 2; anything else is
+a bug and keeps its traceback. The flags are absl's, in a `FlagValues` of
+their own rather than under `absl.app`, which owns the process, has one set of
+flags for all verbs and exits with 1.
+"""
+
+import dataclasses
+import difflib
+import importlib
+import importlib.metadata
+import pathlib
+import re
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+from absl import flags, logging
+from ml_collections import config_flags
+
+PACKAGE = pathlib.Path(__file__).resolve().parent
+DEFAULT_VERB = "train"
+
+
+@dataclasses.dataclass(frozen=True)
+class Form:
+  """One set of flags that a verb can be called with."""
+
+  required: tuple[str, ...]
+  optional: tuple[str, ...] = ()
+
+  def __str__(self) -> str:
+    required = [f"--{name}" for name in self.required]
+    return " ".join(required + [f"[--{name}]" for name in self.optional])
+
+
+@dataclasses.dataclass(frozen=True)
+class Verb:
+  """Where a verb lives, what it is for, and the forms of its call.
+
+  The function gets the flags that were given, as keyword arguments; its own
+  defaults stand for the others.
+  """
+
+  module: str
+  function: str
+  help: str
+  forms: tuple[Form, ...]
+
+  @property
+  def flags(self) -> list[str]:
+    """Names of all flags of all forms, each once, in the order stated."""
+    names = [n for form in self.forms for n in form.required + form.optional]
+    return list(dict.fromkeys(names))
+
+
+SAMPLING = ("box_threshold", "steps", "samples", "flip", "seed", "eta")
+VERBS = {
+  "train": Verb(
+    "diffpose_jax.training.train",
+    "train",
+    "train, or resume, and evaluate at the end (the verb when none is given)",
+    (Form(("config",), ("workdir",)),),
+  ),
+  "evaluate": Verb(
+    "diffpose_jax.evaluation.evaluate",
+    "main",
+    "score prediction files, or trained weights, against ground truth",
+    (
+      Form(("gt", "pred", "out")),
+      Form(("weights",), ("split", "boxes", *SAMPLING, "out", "root")),
+    ),
+  ),
+  "predict": Verb(
+    "diffpose_jax.inference.predict",
+    "predict",
+    "find the poses of the people in a video or a folder of frames",
+    (Form(("input", "boxes", "weights", "out"), SAMPLING),),
+  ),
+  "prepare": Verb(
+    "diffpose_jax.data.prepare",
+    "main",
+    "turn a data set into the form that training reads",
+    (Form(("dataset", "out"), ("source", "config")),),
+  ),
+}
+
+# name: (type, what it says). A flag means the same for every verb.
+FLAGS: dict[str, tuple[type, str]] = {
+  "config": (object, "config file; --config.KEY=VALUE overrides a key"),
+  "workdir": (str, "where a run lives; default runs/<config's name>"),
+  "weights": (pathlib.Path, "workdir of a training run"),
+  "split": (str, "split to evaluate; default: the config's validation split"),
+  "boxes": (str, "file of person boxes; evaluate: or gt; predict: or whole"),
+  "box_threshold": (float, "ignore boxes that score below it"),
+  "steps": (int, "denoising steps"),
+  "samples": (int, "ensemble members, averaged"),
+  "flip": (bool, "average with the mirrored picture"),
+  "seed": (int, "of the sampling noise"),
+  "eta": (float, "noise of the DDIM steps; 0 is deterministic"),
+  "gt": (pathlib.Path, "folder of PoseTrack18 annotation files"),
+  "pred": (pathlib.Path, "folder of PoseTrack18 prediction files"),
+  "input": (pathlib.Path, "video, or folder of frames"),
+  "out": (pathlib.Path, "what to write: evaluate: a JSON file; else a folder"),
+  "root": (pathlib.Path, "data set's root; default: the one trained on"),
+  "dataset": (str, "posetrack18, jhmdb or synthetic"),
+  "source": (pathlib.Path, "folder of the data set as published"),
+}
+
+
+# Smallest values; a smaller one is refused.
+LOWEST = {"box_threshold": 0.0, "steps": 1, "samples": 1, "seed": 0, "eta": 0.0}
+
+
+class UsageError(ValueError):
+  """The command line is wrong; the message says how."""
+
+
+def main(argv: Sequence[str]) -> int:
+  """The exit code of the command with these arguments (program name left out).
+
+  0: done. 2: a mistake in flags, config, files or data, told in one line on
+  stderr. 130: interrupted. Other exceptions pass: they are bugs.
+  """
+  arguments = [_underscores(argument) for argument in argv]
+  debug = "--debug" in arguments
+  arguments = [a for a in arguments if a != "--debug"]
+  try:
+    return _run(arguments)
+  except (ValueError, OSError) as error:
+    if debug:
+      raise
+    print(f"diffpose_jax: error: {_one_line(error)}", file=sys.stderr)
+    return 2
+  except KeyboardInterrupt:
+    print("diffpose_jax: interrupted", file=sys.stderr)
+    return 130
+
+
+def _run(arguments: list[str]) -> int:
+  if "--version" in arguments:
+    print(f"diffpose_jax {_version()}")
+    return 0
+  if not arguments or {"help", "--help", "-h"} & set(arguments):
+    print(usage(next((a for a in arguments if a in VERBS), None)))
+    return 0
+  name, arguments = _split_verb(arguments)
+  verb = VERBS[name]
+  given = parse(name, verb, arguments)
+  function = getattr(importlib.import_module(verb.module), verb.function)
+  function(**given)
+  return 0
+
+
+def usage(name: str | None = None) -> str:
+  """Help on one verb, or on all of them."""
+  command = "python -m diffpose_jax.main"
+  lines = []
+  for verb_name in [name] if name else VERBS:
+    verb = VERBS[verb_name]
+    lines += [f"{verb_name}: {verb.help}"]
+    lines += [f"  {command} {verb_name} {form}" for form in verb.forms]
+    lines += [""]
+  used = VERBS[name].flags if name else list(FLAGS)
+  lines += ["flags:"]
+  lines += [f"  --{flag:<14} {FLAGS[flag][1]}" for flag in used]
+  lines += [f"  --{'debug':<14} show the traceback of an error"]
+  if not name:
+    lines += [f"  --{'version':<14} print the version"]
+    lines += ["", f"{command} help VERB says more about one verb."]
+  return "\n".join(lines)
+
+
+def parse(name: str, verb: Verb, arguments: list[str]) -> dict[str, Any]:
+  """The flags given to a verb, by name, each of its own type.
+
+  Raises UsageError for a flag, value, config key or combination that the verb
+  does not take.
+  """
+  arguments = [name, *_with_config_path(arguments)]
+  values = _define(verb, arguments)
+  try:
+    rest = values(arguments)[1:]
+  except (flags.Error, AttributeError, KeyError, TypeError) as error:
+    # ml_collections raises the latter three for keys that do not exist and
+    # values of another type, on the command line and in the config file.
+    raise UsageError(f"{name}: {_explain(error, verb, arguments)}") from error
+  if rest:
+    raise UsageError(
+      f"{name}: unexpected argument {rest[0]!r}; a flag's value follows '=' "
+      "and the verb comes first"
+    )
+  given = {
+    flag: FLAGS[flag][0](values[flag].value)
+    if FLAGS[flag][0] is pathlib.Path
+    else values[flag].value
+    for flag in verb.flags
+    if values[flag].value is not None
+  }
+  _check_form(name, verb, given)
+  if name == "train" and "workdir" not in given:
+    path = config_flags.get_config_filename(values["config"])
+    given["workdir"] = f"runs/{pathlib.Path(path).stem}"
+  return given
+
+
+def _define(verb: Verb, arguments: list[str]) -> flags.FlagValues:
+  """Undefined values of exactly the verb's flags."""
+  values = flags.FlagValues()
+  for flag in verb.flags:
+    kind, text = FLAGS[flag]
+    if kind is object:
+      config_flags.DEFINE_config_file(
+        flag, help_string=text, flag_values=values, sys_argv=arguments
+      )
+    elif kind is int or kind is float:
+      define = flags.DEFINE_integer if kind is int else flags.DEFINE_float
+      define(flag, None, text, LOWEST[flag], flag_values=values)
+    else:
+      define = flags.DEFINE_bool if kind is bool else flags.DEFINE_string
+      define(flag, None, text, flag_values=values)
+  return values
+
+
+def _check_form(name: str, verb: Verb, given: dict[str, Any]) -> None:
+  for form in verb.forms:
+    allowed = set(form.required + form.optional)
+    if set(form.required) <= set(given) <= allowed:
+      return
+  if len(verb.forms) == 1:
+    missing = [f"--{n}" for n in verb.forms[0].required if n not in given]
+    raise UsageError(f"{name} needs {' '.join(missing)}: see `help {name}`")
+  got = " ".join(f"--{flag}" for flag in given) or "nothing"
+  raise UsageError(f"{name} takes {_forms(verb)}; got {got}")
+
+
+def _forms(verb: Verb) -> str:
+  return ", or ".join(str(form) for form in verb.forms)
+
+
+def _split_verb(arguments: list[str]) -> tuple[str, list[str]]:
+  """The verb and what follows it."""
+  if arguments[0].startswith("-"):
+    return DEFAULT_VERB, arguments
+  name = arguments[0]
+  if name not in VERBS:
+    close = difflib.get_close_matches(name, VERBS, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    raise UsageError(
+      f"unknown verb {name!r}: {hint}the verbs are {', '.join(VERBS)}"
+    )
+  return name, arguments[1:]
+
+
+def _underscores(argument: str) -> str:
+  """The argument with `_` for `-` inside the flag's name: `--box-threshold`."""
+  if not argument.startswith("--"):
+    return argument
+  name, equals, value = argument[2:].partition("=")
+  return "--" + name.replace("-", "_") + equals + value
+
+
+def _with_config_path(arguments: list[str]) -> list[str]:
+  """The arguments, with the path of the config file made one that exists."""
+  result = list(arguments)
+  for i, argument in enumerate(result):
+    if argument.startswith("--config="):
+      result[i] = "--config=" + str(find_config(argument.partition("=")[2]))
+    elif argument == "--config" and i + 1 < len(result):
+      result[i + 1] = str(find_config(result[i + 1]))
+  return result
+
+
+def find_config(name: str) -> pathlib.Path:
+  """Path of a config file: as given, or the one that the package brings.
+
+  Outside a checkout `configs/pt18.py` is the installed copy. Raises UsageError
+  where there is neither.
+  """
+  given = pathlib.Path(name)
+  if given.is_file():
+    return given
+  folders = [PACKAGE / "_configs", PACKAGE.parent / "configs"]
+  if given.parent in (pathlib.Path("configs"), pathlib.Path()):
+    for folder in folders:
+      if (folder / given.name).is_file():
+        return folder / given.name
+  known = sorted({f"configs/{p.name}" for d in folders for p in d.glob("*.py")})
+  close = difflib.get_close_matches(name, known, n=1)
+  hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
+  raise UsageError(f"config file {name!r} does not exist; {hint}")
+
+
+def _explain(error: Exception, verb: Verb, arguments: list[str]) -> str:
+  """What is wrong with the flags or the config, briefly."""
+  text = str(error)
+  if isinstance(error, flags.UnrecognizedFlagError):
+    return f"{text.partition('.')[0]}; it takes {_forms(verb)}"
+  if isinstance(error, flags.Error) and "Traceback" in text:
+    return f"config file: {text.strip().splitlines()[-1]}"
+  if isinstance(error, flags.Error) or not isinstance(
+    error, AttributeError | KeyError
+  ):
+    return text
+  close = re.search(r'Did you mean "([^"]+)" instead of "([^"]+)"', text)
+  wrong = re.search(r'(?:Key "|lookup: )([\w.]+)', text)
+  wrong = wrong or re.search(r"([\w.]+)", text)
+  key = close[2] if close else wrong[1] if wrong else text
+  for argument in arguments:  # Where it stands on the command line.
+    path = argument.partition("=")[0].removeprefix("--config.")
+    key = path if key in path.split(".") else key
+  hint = f"; did you mean {close[1]!r}?" if close else ""
+  return f"the config has no key {key!r}{hint}"
+
+
+def _one_line(error: Exception) -> str:
+  """The message on one line; says how to see more if it is not our own."""
+  line = " ".join(str(error).split()) or type(error).__name__
+  last = traceback.extract_tb(error.__traceback__)[-1].filename
+  own = isinstance(error, OSError | UsageError)
+  if own or PACKAGE in pathlib.Path(last).parents:
+    return line
+  return f"{line} ({type(error).__name__}; --debug shows where)"
+
+
+def _version() -> str:
+  try:
+    return importlib.metadata.version("diffpose-jax")
+  except importlib.metadata.PackageNotFoundError:
+    return "from source, not installed"
+
+
+def console() -> None:
+  """Runs the command with the process's arguments, and exits."""
+  flags.FLAGS.mark_as_parsed()  # Grain reads absl's own flags.
+  logging.use_absl_handler()
+  sys.exit(main(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+  console()

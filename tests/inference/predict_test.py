@@ -1,0 +1,344 @@
+"""Poses of a known dot come back in picture coordinates, frame by frame."""
+
+import json
+import pathlib
+import weakref
+from typing import Any
+
+import cv2
+import ml_collections
+import numpy as np
+import pytest
+
+from diffpose_jax.data import annotations, video
+from diffpose_jax.inference import estimator as estimator_lib
+from diffpose_jax.inference import predict
+from diffpose_jax.pose.skeleton import POSETRACK
+
+SIZE = (180, 240)  # (height, width) of the pictures
+K = len(POSETRACK.joints)
+EVALUATED = list(POSETRACK.evaluated)
+
+
+class BrightestPixel(estimator_lib.Estimator):
+  """Finds the brightest spot of the key frame; keeps what it was given."""
+
+  def __init__(self, *, batch=5, span=1):
+    self.config = ml_collections.ConfigDict(
+      {
+        "data": {"size": (64, 48), "span": span, "enlarge": 1.25},
+        "evaluate": {"batch": batch, "box_threshold": 0.3},
+      }
+    )
+    self.clips, self.noise = [], []
+
+  def protocol(self):
+    return {"steps": 4}
+
+  def __call__(self, frames, noise_id):
+    config: Any = self.config
+    assert len(frames) <= config.evaluate.batch
+    self.clips += list(frames)
+    self.noise += noise_id.tolist()
+    keys = frames[:, frames.shape[1] // 2].astype(np.float32).sum(axis=-1)
+    joints = np.stack([_peak(key) for key in keys])
+    joints = np.repeat(joints[:, None], K, axis=1).astype(np.float32)
+    score = np.full(joints.shape[:2], 0.5, np.float32)
+    return estimator_lib.Poses(joints, score, joints[None])
+
+
+def _peak(picture):
+  """(x, y) of the centre of mass of what is bright."""
+  bright = np.maximum(picture - 300, 0)
+  y, x = np.mgrid[: picture.shape[0], : picture.shape[1]]
+  return np.array([(bright * x).sum(), (bright * y).sum()]) / bright.sum()
+
+
+def _dot(index):
+  return np.array([60.0 + 7 * index, 80.0 + 3 * index])
+
+
+def _frame(index):
+  """A bright blob, wide enough to survive the crop's coarse sampling."""
+  x, y = _dot(index)
+  v, u = np.mgrid[: SIZE[0], : SIZE[1]]
+  blob = np.exp(-((u - x) ** 2 + (v - y) ** 2) / (2 * 8**2))
+  return np.repeat((40 + 210 * blob).astype(np.uint8)[..., None], 3, axis=2)
+
+
+@pytest.fixture
+def clip(tmp_path):
+  path = tmp_path / "clip.webm"
+  with video.Writer(path, fps=10.0, size=SIZE) as writer:
+    for index in range(11):
+      writer.write(_frame(index))
+  return path
+
+
+@pytest.fixture
+def folder(tmp_path):
+  path = tmp_path / "walk"
+  path.mkdir()
+  for index in range(11):
+    cv2.imwrite(str(path / f"{index:06d}.png"), _frame(index))
+  return path
+
+
+def _around(index, score=0.8):
+  """A detection around the dot of a frame, (x, y, w, h), not centred on it."""
+  x, y = _dot(index)
+  box = [x - 31, y - 17, 53, 61]
+  return {"bbox": box, "score": score, "category_id": 1}
+
+
+def _run(path, boxes, tmp_path, estimator=None, threshold=0.3):
+  estimator = estimator or BrightestPixel()
+  out = tmp_path / "out"
+  result = predict.write(path, boxes, estimator, out, box_threshold=threshold)
+  return result, json.loads(result.poses.read_text())
+
+
+def _joints(content, index):
+  """The 15 joints (x, y) of each person of a frame, as the file has them."""
+  return [
+    np.array(a["keypoints"]).reshape(-1, 3)[EVALUATED, :2]
+    for a in content["annotations"]
+    if a["image_id"] == index
+  ]
+
+
+@pytest.mark.parametrize("span", [0, 1, 2, 7])
+@pytest.mark.parametrize("batch", [1, 4, 32])
+def test_whole_finds_the_dot_in_every_frame(clip, tmp_path, span, batch):
+  fake = BrightestPixel(batch=batch, span=span)
+  result, content = _run(clip, "whole", tmp_path, fake)
+  assert result.frames == result.people == 11
+  assert [image["id"] for image in content["images"]] == list(range(11))
+  for index in range(11):
+    [joints] = _joints(content, index)
+    np.testing.assert_allclose(joints, np.tile(_dot(index), (15, 1)), atol=1)
+  assert fake.noise == [0] * 11  # no tracks: everybody shares it
+
+
+def test_records_have_time_size_and_protocol(clip, tmp_path):
+  _, content = _run(clip, "whole", tmp_path)
+  times = [image["time"] for image in content["images"]]
+  np.testing.assert_allclose(times, np.arange(11) / 10, atol=2e-3)
+  image = content["images"][3]
+  assert (image["height"], image["width"]) == SIZE
+  assert image["file_name"] == "000003.jpg"
+  assert content["protocol"] == {"steps": 4, "boxes": "whole"}
+
+
+def test_ears_are_not_predicted(clip, tmp_path):
+  _, content = _run(clip, "whole", tmp_path)
+  person = content["annotations"][0]
+  for ear in (POSETRACK.index("left_ear"), POSETRACK.index("right_ear")):
+    assert person["keypoints"][3 * ear : 3 * ear + 3] == [0, 0, 0]
+    assert person["scores"][ear] == 0
+  assert person["num_keypoints"] == 15
+
+
+def test_detections_and_frames_without_boxes(clip, tmp_path):
+  boxes = [{"image_id": i, **_around(i)} for i in (0, 1, 4, 10)]
+  boxes += [{"image_id": 4, **_around(4, 0.6)}]
+  boxes += [{"image_id": 5, **_around(5, 0.2)}]  # below the threshold
+  (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+  result, content = _run(clip, tmp_path / "boxes.json", tmp_path)
+  assert (result.frames, result.people) == (11, 5)
+  assert len(content["images"]) == 11
+  counts = [len(_joints(content, index)) for index in range(11)]
+  assert counts == [1, 1, 0, 0, 2, 0, 0, 0, 0, 0, 1]
+  for index in (0, 1, 4, 10):
+    for joints in _joints(content, index):
+      np.testing.assert_allclose(joints, np.tile(_dot(index), (15, 1)), atol=1)
+  scores = [a["scores"][0] for a in content["annotations"]]
+  # Heatmap score 0.5 times the box's.
+  np.testing.assert_allclose(scores, [0.4, 0.4, 0.4, 0.3, 0.4], atol=1e-6)
+  assert content["protocol"]["boxes"] == "boxes.json"
+  assert content["protocol"]["box_threshold"] == 0.3
+
+
+def test_posetrack_boxes_of_a_folder_with_tracks(folder, tmp_path):
+  content = {"images": [], "annotations": [], "categories": []}
+  for index in range(11):
+    name = f"images/val/walk/{index:06d}.png"
+    content["images"].append({"id": 100 + index, "file_name": name})
+    if index != 6:
+      person = {"id": index, "image_id": 100 + index, "track_id": 3}
+      content["annotations"].append(_around(index) | person)
+  (tmp_path / "walk.json").write_text(json.dumps(content))
+  fake = BrightestPixel()
+  result, found = _run(folder, tmp_path / "walk.json", tmp_path, fake)
+  assert result.poses.name == "walk.json"
+  assert [len(_joints(found, i)) for i in range(11)] == [1] * 6 + [0] + [1] * 4
+  for index in (0, 5, 10):
+    [joints] = _joints(found, index)
+    np.testing.assert_allclose(joints, np.tile(_dot(index), (15, 1)), atol=0.5)
+  assert {a["track_id"] for a in found["annotations"]} == {3}
+  assert set(fake.noise) == {annotations.noise_id("walk", 3)} != {0}
+  assert found["images"][2]["file_name"] == "000002.png"
+
+
+def test_clips_clamp_at_the_ends(folder, tmp_path):
+  fake = BrightestPixel(span=2)
+  _run(folder, "whole", tmp_path, fake)
+  spots = [
+    [_peak(f.astype(np.float32).sum(-1))[0] for f in c] for c in fake.clips
+  ]
+  shown = np.array(spots)
+  centre = shown[:, 2]
+  for index in range(11):
+    rows = np.clip(np.arange(index - 2, index + 3), 0, 10)
+    np.testing.assert_allclose(shown[index], centre[rows], atol=1e-3)
+
+
+def test_crops_show_the_enlarged_box(folder, tmp_path):
+  for file in folder.iterdir():
+    cv2.imwrite(str(file), np.full((*SIZE, 3), 100, np.uint8))
+  fake = BrightestPixel(span=0)
+  detector, _ = predict.open_detector(
+    folder, video.open_video(folder), "whole", threshold=0.3
+  )
+  with pytest.warns(RuntimeWarning), pytest.raises(ValueError):  # no peak
+    list(predict.track_poses(folder, detector, fake, name="walk"))
+  # 240 x 180 enlarged by 1.25 and widened to 3:4 is 300 x 400, of which one
+  # pixel of 48 x 64 shows 6.25: black around 38.4 x 28.8 of them.
+  # Bilinear sampling does not average, so the count is of whole pixels.
+  shown = fake.clips[0][0].astype(float).mean(axis=-1) / 100
+  assert shown.sum(axis=1)[30] == pytest.approx(38.4, abs=1)
+  assert shown.sum(axis=0)[20] == pytest.approx(28.8, abs=1)
+
+
+def test_annotated_video_shows_the_joints(clip, tmp_path):
+  result, _ = _run(clip, "whole", tmp_path)
+  before = [frame for _, _, frame in video.read(clip)]
+  after = [frame for _, _, frame in video.read(result.video)]
+  assert len(after) == 11
+  x, y = _dot(7).astype(int)
+  change = np.abs(after[7].astype(int) - before[7]).sum(axis=-1)
+  assert change[y - 1 : y + 2, x - 1 : x + 2].mean() > 100
+  assert change[20:60, 160:220].mean() < 30  # where nobody is
+
+
+def test_windows():
+  assert list(predict.windows("abc", 0)) == [["a"], ["b"], ["c"]]
+  assert ["".join(w) for w in predict.windows("abc", 1)] == [
+    "aab",
+    "abc",
+    "bcc",
+  ]
+  assert ["".join(w) for w in predict.windows("ab", 2)] == ["aaabb", "aabbb"]
+  assert list(predict.windows("", 2)) == []
+
+
+@pytest.mark.parametrize("people", [0, 1, 3])
+def test_memory_is_flat(monkeypatch, people):
+  """Of a long video only a window and a batch of frames are held at a time."""
+  made, most = [], 0
+
+  def read(path):
+    nonlocal most
+    for index in range(100):
+      frame = _frame(3).copy()
+      made.append(weakref.ref(frame))
+      yield index, index / 10, frame
+      del frame
+      most = max(most, sum(ref() is not None for ref in made))
+
+  monkeypatch.setattr(video, "read", read)
+  box = predict.Detection(np.array([30, 40, 120, 130], np.float32))
+  shown = predict.track_poses(
+    pathlib.Path("long"),
+    lambda index, size: [box] * people,
+    BrightestPixel(batch=4, span=2),
+    name="long",
+  )
+  assert sum(len(frame.people) for frame in shown) == 100 * people
+  assert 5 <= most <= 5 + 4 + 2
+
+
+def test_frames_without_people_do_not_wait_for_a_full_batch(folder):
+  first = predict.Detection(np.array([30, 40, 120, 130], np.float32))
+  detector = lambda index, size: [first] if index == 0 else []  # noqa: E731
+  fake = BrightestPixel(batch=4, span=0)
+  frames = predict.track_poses(folder, detector, fake, name="walk")
+  assert next(frames).index == 0
+  assert len(fake.clips) == 1
+  assert [frame.index for frame in frames] == list(range(1, 11))
+
+
+def test_large_pictures_are_drawn_smaller_but_found_in_full(tmp_path):
+  folder = tmp_path / "large"
+  folder.mkdir()
+  picture = cv2.resize(_frame(3), (1920, 1440), interpolation=cv2.INTER_AREA)
+  cv2.imwrite(str(folder / "0.png"), picture)
+  result, content = _run(folder, "whole", tmp_path)
+  info = video.open_video(result.video)
+  assert (info.height, info.width) == (960, 1280)
+  [joints] = _joints(content, 0)
+  # x becomes 8 x + 3.5 when each pixel becomes eight.
+  np.testing.assert_allclose(joints[0], 8 * _dot(3) + 3.5, atol=4)
+
+
+def test_interrupted_prediction_leaves_nothing(clip, tmp_path):
+  class Stopped(BrightestPixel):
+    def __call__(self, frames, noise_id):
+      if self.clips:
+        raise KeyboardInterrupt
+      return super().__call__(frames, noise_id)
+
+  with pytest.raises(KeyboardInterrupt):
+    _run(clip, "whole", tmp_path, Stopped())
+  assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_broken_weights_are_named(clip, tmp_path):
+  class Broken(BrightestPixel):
+    def __call__(self, frames, noise_id):
+      poses = super().__call__(frames, noise_id)
+      poses.joints[-1, 2] = np.nan
+      return poses
+
+  with pytest.raises(ValueError, match=r"clip: frame 4: .*no finite pose"):
+    _run(clip, "whole", tmp_path, Broken())
+  assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_mistakes_are_found_before_the_weights_are_read(clip, tmp_path):
+  use = {"weights": tmp_path / "nowhere", "out": tmp_path / "out"}
+  with pytest.raises(ValueError, match=r"absent\.mp4"):
+    predict.predict(input=tmp_path / "absent.mp4", boxes="whole", **use)
+  with pytest.raises(ValueError, match=r"boxes\.json: no such file"):
+    predict.predict(input=clip, boxes=tmp_path / "boxes.json", **use)
+  with pytest.raises(ValueError, match="nowhere"):
+    predict.predict(input=clip, boxes="whole", **use)
+
+
+def test_input_and_boxes_are_never_overwritten(clip, tmp_path):
+  before = clip.read_bytes()
+  with pytest.raises(ValueError, match=r"clip\.webm: would be overwritten"):
+    predict.write(clip, "whole", BrightestPixel(), tmp_path, box_threshold=0.3)
+  assert clip.read_bytes() == before
+  boxes = tmp_path / "out" / "clip.json"
+  boxes.parent.mkdir()
+  boxes.write_text(json.dumps([{"image_id": 0, **_around(0)}]))
+  with pytest.raises(ValueError, match=r"clip\.json: would be overwritten"):
+    _run(clip, boxes, tmp_path)
+
+
+def test_real_video(shared_data, tmp_path):
+  root = shared_data / "posetrack18_mini" / "videos" / "000001_mpiinew_test"
+  path = root / "000001_mpiinew_test.mp4"
+  boxes = [
+    {"file_name": f"{i:06d}.jpg", "bbox": [200, 100, 300, 500]}
+    for i in range(4)
+  ]
+  (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+  for source, people in (("whole", 5), (tmp_path / "boxes.json", 4)):
+    result, content = _run(path, source, tmp_path)
+    assert len(content["images"]) == result.frames == 5
+    assert result.people == people
+    assert video.count(result.video) == 5
+  read = annotations.read_video(result.poses, skeleton=POSETRACK)
+  assert [len(frame.people) for frame in read.frames] == [1, 1, 1, 1, 0]

@@ -1,0 +1,331 @@
+"""The command line: what it passes on, and how it refuses what is wrong."""
+
+import ast
+import pathlib
+import subprocess
+import sys
+import types
+
+import pytest
+
+from diffpose_jax import main
+
+CONFIG = """
+from diffpose_jax import config as defaults
+
+def get_config():
+  config = defaults.default()
+  config.data.name = "synthetic"
+  config.train.steps = 7
+  return config
+"""
+
+
+@pytest.fixture
+def config_file(tmp_path):
+  path = tmp_path / "tiny.py"
+  path.write_text(CONFIG)
+  return path
+
+
+@pytest.fixture
+def calls(monkeypatch):
+  """The calls of the verbs, which are replaced by recorders."""
+  record = []
+  module = types.ModuleType("fake_verbs")
+  verbs = {}
+  for name, verb in main.VERBS.items():
+    setattr(module, name, lambda _name=name, **f: record.append((_name, f)))
+    verbs[name] = main.Verb("fake_verbs", name, verb.help, verb.forms)
+  monkeypatch.setitem(sys.modules, "fake_verbs", module)
+  monkeypatch.setattr(main, "VERBS", verbs)
+  return record
+
+
+def raising(monkeypatch, error):
+  """Makes `predict` raise the error."""
+
+  def predict(**_):
+    raise error
+
+  monkeypatch.setattr(sys.modules["fake_verbs"], "predict", predict)
+  return ["predict", "--input=a", "--boxes=b", "--weights=c", "--out=d"]
+
+
+def refused(capsys, *arguments) -> str:
+  """The one line of an error, after checking that it is one, with code 2."""
+  assert main.main(arguments) == 2
+  captured = capsys.readouterr()
+  assert captured.out == ""
+  assert captured.err.startswith("diffpose_jax: error: ")
+  assert captured.err.count("\n") == 1
+  return captured.err.removeprefix("diffpose_jax: error: ").rstrip()
+
+
+def test_train_is_the_default_verb(calls, config_file):
+  override = "--config.train.steps=11"
+  assert main.main([f"--config={config_file}", override]) == 0
+  assert main.main(["train", "--config", str(config_file), "--workdir=w"]) == 0
+  (first, flags), (second, other_flags) = calls
+  assert first == second == "train"
+  assert set(flags) == set(other_flags) == {"config", "workdir"}
+  assert flags["workdir"] == "runs/tiny"
+  assert other_flags["workdir"] == "w"
+  assert flags["config"].train.steps == 11
+  assert other_flags["config"].train.steps == 7
+  assert flags["config"].is_locked
+
+
+def test_overrides_have_the_type_of_the_key(calls, config_file):
+  main.main(
+    [
+      f"--config={config_file}",
+      "--config.data.size=(64, 48)",
+      "--config.train.learning_rate=3e-4",
+      "--config.model.lookup=false",
+      "--noconfig.model.diffusion",
+      "--config.data.root=/some/where",
+    ]
+  )
+  config = calls[0][1]["config"]
+  assert config.data.size == (64, 48)
+  assert config.train.learning_rate == 3e-4
+  assert config.model.lookup is False
+  assert config.model.diffusion is False
+  assert config.data.root == "/some/where"
+
+
+def test_only_given_flags_are_passed_on_typed(calls):
+  main.main(["evaluate", "--gt=a", "--pred=b/c", "--out=d.json"])
+  sampling = ["--box-threshold=0.25", "--samples", "3", "--noflip"]
+  main.main(["evaluate", "--weights=runs/x", "--boxes=gt", *sampling])
+  assert calls == [
+    (
+      "evaluate",
+      {
+        "gt": pathlib.Path("a"),
+        "pred": pathlib.Path("b/c"),
+        "out": pathlib.Path("d.json"),
+      },
+    ),
+    (
+      "evaluate",
+      {
+        "weights": pathlib.Path("runs/x"),
+        "boxes": "gt",
+        "box_threshold": 0.25,
+        "samples": 3,
+        "flip": False,
+      },
+    ),
+  ]
+
+
+def test_a_dash_in_a_value_stays(calls):
+  main.main(["prepare", "--dataset=synthetic", "--out=a-b/c--d"])
+  assert calls[0][1]["out"] == pathlib.Path("a-b/c--d")
+
+
+@pytest.mark.parametrize(
+  ("arguments", "message"),
+  [
+    (["evalute"], "unknown verb 'evalute': did you mean 'evaluate'?"),
+    (["fly"], "the verbs are train, evaluate, predict, prepare"),
+    (["predict", "--stepz=3"], "Unknown command line flag 'stepz'; it takes"),
+    (["predict", "--gt=a"], "Unknown command line flag 'gt'; it takes --input"),
+    (["predict", "--input=a", "--out=b"], "needs --boxes --weights"),
+    (["predict", "--steps=two"], "--steps=two"),
+    (["predict", "--steps=0"], "--steps=0"),
+    (["predict", "--box_threshold=-1"], "--box_threshold=-1"),
+    (["predict", "a.mp4"], "unexpected argument 'a.mp4'"),
+    (["evaluate"], "got nothing"),
+    (["evaluate", "--gt=a", "--pred=b", "--out=c", "--steps=4"], "--steps"),
+    (["evaluate", "--weights=a", "--gt=b"], "--gt --pred --out, or --weights"),
+    (["--workdir=w"], "train needs --config"),
+    (["--config"], "--config"),
+  ],
+)
+def test_wrong_command_lines(capsys, calls, arguments, message):
+  assert message in refused(capsys, *arguments)
+  assert not calls
+
+
+@pytest.mark.parametrize(
+  ("override", "message"),
+  [
+    ("train.stepz=3", "no key 'train.stepz'; did you mean 'steps'?"),
+    ("trn.steps=3", "no key 'trn.steps'; did you mean 'train'?"),
+    ("train.qqqqqq=3", "no key 'train.qqqqqq'"),
+    ("train.steps.x=3", "no key 'train.steps.x'"),
+    ("train.steps=many", "--config.train.steps=many"),
+    ("train.steps=1.5", "--config.train.steps=1.5"),
+    ("model.lookup=perhaps", "--config.model.lookup=perhaps"),
+    ("train=3", "--config.train=3"),
+  ],
+)
+def test_wrong_overrides(capsys, calls, config_file, override, message):
+  arguments = [f"--config={config_file}", f"--config.{override}"]
+  assert message in refused(capsys, *arguments)
+  assert not calls
+
+
+def test_override_before_the_config_file(capsys, calls, config_file):
+  arguments = ["--config.train.steps=3", f"--config={config_file}"]
+  assert "before" in refused(capsys, *arguments)
+  assert not calls
+
+
+@pytest.mark.parametrize(
+  ("line", "message"),
+  [
+    ("config.lock(); config.modle = 1", "no key 'modle'; did you mean 'model'"),
+    ("config.lock(); config.qqqqqq = 1", "no key 'qqqqqq'"),
+    ("config.train.steps = 'x'", "'steps'"),
+  ],
+)
+def test_mistakes_in_a_config_file(capsys, calls, config_file, line, message):
+  text = CONFIG.replace("config.train.steps = 7", line)
+  config_file.write_text(text)
+  assert message in refused(capsys, f"--config={config_file}")
+  assert not calls
+
+
+def test_missing_config_file(capsys, calls, tmp_path, monkeypatch):
+  monkeypatch.setattr(main, "PACKAGE", tmp_path / "package")
+  (tmp_path / "configs").mkdir()
+  (tmp_path / "configs" / "pt18.py").write_text(CONFIG)
+  line = refused(capsys, "--config=configs/pt19.py")
+  assert line == (
+    "config file 'configs/pt19.py' does not exist; "
+    "did you mean configs/pt18.py?"
+  )
+  assert "known: configs/pt18.py" in refused(capsys, "--config=/nowhere/x.py")
+  assert not calls
+
+
+@pytest.mark.parametrize("folder", ["package/_configs", "configs"])
+def test_config_of_the_package(calls, tmp_path, monkeypatch, folder):
+  monkeypatch.setattr(main, "PACKAGE", tmp_path / "package")
+  monkeypatch.chdir(tmp_path.parent)
+  (tmp_path / folder).mkdir(parents=True)
+  (tmp_path / folder / "own.py").write_text(CONFIG)
+  assert main.main(["--config=configs/own.py"]) == 0
+  assert main.main(["--config", "own.py"]) == 0
+  assert [flags["workdir"] for _, flags in calls] == ["runs/own", "runs/own"]
+
+
+def test_a_path_that_exists_comes_first(tmp_path, monkeypatch):
+  monkeypatch.setattr(main, "PACKAGE", tmp_path / "package")
+  for folder in ("package/_configs", "here/configs"):
+    (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / folder / "own.py").write_text(CONFIG)
+  monkeypatch.chdir(tmp_path / "here")
+  assert main.find_config("configs/own.py") == pathlib.Path("configs/own.py")
+
+
+def test_errors_of_a_verb_are_one_line(capsys, calls, monkeypatch):
+  error = ValueError("a.json: record 3\nhas no box; draw one")
+  arguments = raising(monkeypatch, error)
+  line = refused(capsys, *arguments)
+  assert line.startswith("a.json: record 3 has no box; draw one")
+  # It was raised outside of the package, so where is worth a look.
+  assert line.endswith("(ValueError; --debug shows where)")
+
+
+def test_missing_file_is_one_line(capsys, calls, monkeypatch):
+  def predict(**flags):
+    flags["input"].read_bytes()
+
+  monkeypatch.setattr(sys.modules["fake_verbs"], "predict", predict)
+  arguments = ["predict", "--boxes=b", "--weights=c", "--out=d"]
+  line = refused(capsys, *arguments, "--input=/nowhere/clip.mp4")
+  assert line == "[Errno 2] No such file or directory: '/nowhere/clip.mp4'"
+
+
+def test_debug_shows_the_traceback(calls, monkeypatch):
+  error = ValueError("a.json: no box")
+  arguments = raising(monkeypatch, error)
+  with pytest.raises(ValueError, match="no box"):
+    main.main([*arguments, "--debug"])
+
+
+@pytest.mark.parametrize("error", [TypeError, KeyError, RuntimeError])
+def test_bugs_keep_their_traceback(calls, monkeypatch, error):
+  arguments = raising(monkeypatch, error("a bug"))
+  with pytest.raises(error, match="a bug"):
+    main.main(arguments)
+
+
+def test_interrupt(capsys, calls, monkeypatch):
+  arguments = raising(monkeypatch, KeyboardInterrupt())
+  assert main.main(arguments) == 130
+  assert capsys.readouterr().err == "diffpose_jax: interrupted\n"
+
+
+@pytest.mark.parametrize("arguments", [[], ["help"], ["--help"], ["-h"]])
+def test_help_names_every_verb_and_flag(capsys, calls, arguments):
+  assert main.main(arguments) == 0
+  text = capsys.readouterr().out
+  for verb in main.VERBS.values():
+    assert verb.help in text
+  for name, (_, meaning) in main.FLAGS.items():
+    assert f"--{name} " in text
+    assert meaning in text
+  assert not calls
+
+
+@pytest.mark.parametrize(
+  "arguments", [["help", "predict"], ["predict", "--help"]]
+)
+def test_help_on_one_verb(capsys, calls, arguments):
+  assert main.main(arguments) == 0
+  text = capsys.readouterr().out
+  assert "--input" in text
+  assert "--gt" not in text
+  assert not calls
+
+
+def test_version(capsys):
+  assert main.main(["--version"]) == 0
+  assert capsys.readouterr().out.startswith("diffpose_jax ")
+
+
+@pytest.mark.parametrize("name", main.VERBS)
+def test_verbs_take_their_flags(name):
+  # Read, not imported: a verb's module brings JAX and more with it.
+  verb = main.VERBS[name]
+  parts = verb.module.split(".")[1:]
+  path = main.PACKAGE.joinpath(*parts).with_suffix(".py")
+  functions = [
+    node
+    for node in ast.parse(path.read_text()).body
+    if isinstance(node, ast.FunctionDef) and node.name == verb.function
+  ]
+  assert len(functions) == 1
+  arguments = functions[0].args
+  names = {a.arg for a in arguments.args + arguments.kwonlyargs}
+  assert arguments.kwarg is not None or names >= set(verb.flags)
+
+
+def test_flags_are_the_flags_of_the_verbs():
+  used = {name for verb in main.VERBS.values() for name in verb.flags}
+  assert used == set(main.FLAGS)
+  numbers = {n for n, (kind, _) in main.FLAGS.items() if kind in (int, float)}
+  assert set(main.LOWEST) == numbers
+
+
+def test_the_command_starts_without_the_verbs():
+  code = (
+    "import sys; from diffpose_jax import main; code = main.main(['fly']);"
+    "assert not {'jax', 'cv2', 'tensorflow_datasets'} & set(sys.modules);"
+    "sys.exit(code)"
+  )
+  run = subprocess.run(
+    [sys.executable, "-c", code],
+    cwd=main.PACKAGE.parent,
+    capture_output=True,
+    text=True,
+    check=False,
+  )
+  assert run.returncode == 2, run.stderr
+  assert run.stderr.startswith("diffpose_jax: error: unknown verb 'fly'")
