@@ -23,10 +23,10 @@ def get_config():
   config.model.decoder_width = 48
   config.model.heatmap_width = 32
   config.diffusion.signal_scale = 0.5
-  config.train.steps = 2200
+  config.train.steps = 1200
   config.train.batch = 16
   config.train.cpu_devices = 2
-  config.train.learning_rate = 1e-3
+  config.train.learning_rate = 1.5e-3
   config.train.backbone_factor = 1.0
   config.train.warmup = 100
   config.train.schedule = "cosine"

@@ -41,7 +41,7 @@ def _data() -> ml_collections.ConfigDict:
   c.threads = 2  # that decode and crop
   c.cache_bytes = 2 << 30  # of decoded frames that training keeps in memory
   c.synthetic = ml_collections.ConfigDict()
-  c.synthetic.difficulty = "easy"  # easy | hard
+  c.synthetic.difficulty = "easy"  # simple | easy | hard
   c.synthetic.size = (240, 320)  # picture (height, width), pixels
   c.synthetic.frames = 40  # per video
   c.synthetic.train_videos = 160
@@ -142,48 +142,110 @@ def heatmap_size(config: ml_collections.ConfigDict) -> tuple[int, int]:
 
 def check(config: ml_collections.ConfigDict) -> None:
   """Raises ValueError for a combination of keys that cannot work."""
-  height, width = config.data.size
-  patch = config.model.patch
-  if patch % 4 or height % patch or width % patch:
-    raise ValueError(
-      f"data.size {(height, width)} must be divisible by model.patch {patch}, "
-      f"and the patch by 4; nearest size is "
-      f"{(max(1, round(height / patch)) * patch, max(1, round(width / patch)) * patch)}"
-    )
-  _one_of(config, "data.name", ("posetrack18", "jhmdb", "synthetic"))
-  _one_of(config, "model.stem", ("patch", "conv"))
-  _one_of(config, "model.dtype", ("float32", "bfloat16"))
-  _one_of(config, "model.scales", (1, 3))
-  _one_of(config, "diffusion.schedule", ("cosine", "linear"))
-  _one_of(config, "train.schedule", ("step", "cosine"))
-  _one_of(config, "evaluate.decode", ("refine", "quarter"))
-  for key, low in (
-    ("data.span", 0),
-    ("train.batch", 1),
-    ("train.accumulate", 1),
-    ("train.steps", 0),
-    ("evaluate.steps", 1),
-    ("evaluate.samples", 1),
-    ("evaluate.batch", 1),
-    ("data.threads", 0),
-  ):
+  for key, low in _LOWEST.items():
     if _get(config, key) < low:
       raise ValueError(f"{key} is {_get(config, key)}, must be at least {low}")
-  if config.evaluate.steps > config.evaluate.max_steps:
+  for key in _ABOVE_ZERO:
+    if not _get(config, key) > 0:
+      raise ValueError(f"{key} is {_get(config, key)}, must be above 0")
+  for key, high in _SHARES.items():
+    if not 0 <= _get(config, key) <= high:
+      raise ValueError(
+        f"{key} is {_get(config, key)}, must be from 0 to {high:g}"
+      )
+  for key, options in _CHOICES.items():
+    if _get(config, key) not in options:
+      raise ValueError(
+        f"{key} is {_get(config, key)!r}, must be one of {list(options)}"
+      )
+  for key in ("data.size", "data.synthetic.size"):
+    _check_size(key, _get(config, key))
+  _check_together(config)
+
+
+# What each key must be by itself.
+_LOWEST = {
+  "seed": 0,
+  "data.span": 0,
+  "data.threads": 0,
+  "data.cache_bytes": 0,
+  "model.patch": 1,
+  "model.strl_depth": 0,
+  "model.decoder_width": 1,
+  "model.heatmap_width": 1,
+  "diffusion.steps": 1,
+  "train.steps": 0,
+  "train.batch": 1,
+  "train.cpu_devices": 0,
+  "train.accumulate": 1,
+  "train.warmup": 0,
+  "train.log_every": 1,
+  "train.evaluate_every": 0,
+  "train.checkpoint_every": 0,
+  "train.validation_instances": 1,
+  "evaluate.steps": 1,
+  "evaluate.samples": 1,
+  "evaluate.seed": 0,
+  "evaluate.batch": 1,
+}
+_ABOVE_ZERO = (
+  "data.enlarge",
+  "diffusion.signal_scale",
+  "diffusion.spread",
+  "train.learning_rate",
+  "train.clip",
+)
+_SHARES = {  # from 0 to the highest that can work
+  "augment.rotation_probability": 1,
+  "augment.flip_probability": 1,
+  "augment.half_body_probability": 1,
+  "augment.erase_probability": 1,
+  "model.drop_path": 0.99,
+  "train.ema": 1,
+  "evaluate.eta": 1,
+}
+_CHOICES = {
+  "data.name": ("posetrack18", "jhmdb", "synthetic"),
+  "model.stem": ("patch", "conv"),
+  "model.dtype": ("float32", "bfloat16"),
+  "model.scales": (1, 3),
+  "diffusion.schedule": ("cosine", "linear"),
+  "train.schedule": ("step", "cosine"),
+  "evaluate.decode": ("refine", "quarter"),
+}
+
+
+def _check_size(key: str, size: tuple) -> None:
+  if len(size) != 2 or any(type(v) is not int or v < 1 for v in size):
     raise ValueError(
-      f"evaluate.steps {config.evaluate.steps} is above evaluate.max_steps "
-      f"{config.evaluate.max_steps}; raise the latter"
+      f"{key} is {size}, must be two whole numbers (height, width) above 0"
     )
-  if config.train.batch % config.train.accumulate:
+
+
+def _check_together(config: ml_collections.ConfigDict) -> None:
+  """Raises ValueError for keys that do not fit each other."""
+  size, patch = config.data.size, config.model.patch
+  if patch % 4 or any(side % patch for side in size):
+    step = max(1, round(patch / 4)) * 4
+    near = tuple(max(1, round(side / step)) * step for side in size)
     raise ValueError(
-      f"train.batch {config.train.batch} must be divisible by "
-      f"train.accumulate {config.train.accumulate}"
+      f"data.size {tuple(size)} must be divisible by model.patch {patch}, and "
+      f"the patch by 4; nearest is size {near} with patch {step}"
     )
-  if not config.train.steps and not config.train.epochs > 0:
-    raise ValueError("give train.steps or train.epochs > 0")
-  if config.diffusion.signal_scale <= 0:
+  train, evaluate = config.train, config.evaluate
+  if evaluate.steps > evaluate.max_steps:
     raise ValueError(
-      f"diffusion.signal_scale {config.diffusion.signal_scale} must be > 0"
+      f"evaluate.steps {evaluate.steps} is above evaluate.max_steps "
+      f"{evaluate.max_steps}; raise the latter"
+    )
+  if train.batch % train.accumulate:
+    raise ValueError(
+      f"train.batch {train.batch} must be divisible by train.accumulate "
+      f"{train.accumulate}"
+    )
+  if not train.steps and not train.epochs > 0:
+    raise ValueError(
+      f"train.steps is 0 and train.epochs {train.epochs}; give one above 0"
     )
 
 
@@ -191,12 +253,6 @@ def _get(config: ml_collections.ConfigDict, key: str):
   for part in key.split("."):
     config = config[part]
   return config
-
-
-def _one_of(config: ml_collections.ConfigDict, key: str, options) -> None:
-  value = _get(config, key)
-  if value not in options:
-    raise ValueError(f"{key} is {value!r}, must be one of {list(options)}")
 
 
 def train_steps(config: ml_collections.ConfigDict, instances: int) -> int:
@@ -214,18 +270,22 @@ def save(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
 def load(path: pathlib.Path) -> ml_collections.ConfigDict:
   """The config that `save` wrote, laid over `default()` so that types hold.
 
-  Raises ValueError, naming the file, where it is not such a config.
+  Raises ValueError, naming the file, where it is not a config that can work.
   """
+  config = default()
   try:
-    stored = json.loads(path.read_text())
-    config = default()
-    config.update_from_flattened_dict(
-      {
-        key: tuple(value) if isinstance(value, list) else value
-        for key, value in _flatten(stored).items()
-      }
-    )
-  except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+    tree = json.loads(path.read_text())
+    if not isinstance(tree, dict):
+      raise ValueError(f"a {type(tree).__name__} where keys were expected")
+    stored = _flatten(tree)
+    unknown = sorted(stored.keys() - _flatten(config.to_dict()).keys())
+    if unknown:
+      raise ValueError(f"no such key: {', '.join(unknown)}")
+    for key, value in stored.items():
+      value = tuple(value) if isinstance(value, list) else value
+      config.update_from_flattened_dict({key: value})
+    check(config)
+  except (ValueError, TypeError) as error:
     raise ValueError(
       f"{path}: not a config of this version ({error}); "
       "train again or use the version that wrote it"

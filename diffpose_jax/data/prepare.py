@@ -13,6 +13,7 @@ import shutil
 import types
 from collections.abc import Iterator
 
+import cv2
 import ml_collections
 import tensorflow_datasets as tfds
 
@@ -122,9 +123,21 @@ def ensure(
         "on application at https://posetrack.net"
       )
     root = pathlib.Path(given)
-  return prepare(
+  folder = prepare(
     dataset=name, source=root, out=out, settings=config.data.synthetic
   )
+  if name == "synthetic":
+    _write_contact_sheet(root, config.data.train_split, workdir)
+  return folder
+
+
+def _write_contact_sheet(
+  source: pathlib.Path, split: str, workdir: pathlib.Path
+) -> None:
+  """A picture of some of the people, to look at before training on them."""
+  sheet = synthetic.contact_sheet(source, split, rows=6, columns=8)
+  workdir.mkdir(parents=True, exist_ok=True)
+  cv2.imwrite(str(workdir / "contact_sheet.png"), sheet[..., ::-1])
 
 
 def table(folder: pathlib.Path) -> str:

@@ -30,6 +30,22 @@ from diffpose_jax.data import (
 VERSION = 1  # of what is drawn: raise it when the same seed looks different
 
 DIFFICULTIES = {
+  # One upright person in plain surroundings: to learn from in minutes.
+  "simple": synthetic_scene.Difficulty(
+    people=(1, 1),
+    occluders=(0, 0),
+    motion_blur=0.2,
+    defocus=0.2,
+    camera_motion=0.3,
+    noise=0.3,
+    clutter=0.2,
+    light=0.2,
+    ambiguous=0.0,
+    close=0.0,
+    crowd=0.0,
+    speed=0.8,
+    activities=("stand", "talk", "walk", "walk_talk", "wave", "clap"),
+  ),
   "easy": synthetic_scene.Difficulty(
     people=(1, 2),
     occluders=(0, 1),

@@ -294,8 +294,10 @@ def sample_motion(
   return Motion(name, angles, turn, origin, joints)
 
 
-def sample_activity(rng: np.random.Generator) -> str:
-  """Returns the name of an activity, drawn by its weight."""
-  names = list(synthetic_poses.ACTIVITIES)
+def sample_activity(
+  rng: np.random.Generator, allowed: tuple[str, ...] = ()
+) -> str:
+  """Returns the name of one of the allowed activities, drawn by its weight."""
+  names = list(allowed or synthetic_poses.ACTIVITIES)
   weights = np.array([synthetic_poses.ACTIVITIES[n].weight for n in names])
   return names[int(rng.choice(len(names), p=weights / weights.sum()))]

@@ -199,7 +199,7 @@ def _cast(rng, times, count, pixels, difficulty):
     _actor(
       rng,
       times,
-      synthetic_motion.sample_activity(rng),
+      synthetic_motion.sample_activity(rng, difficulty.activities),
       np.array([rng.uniform(-1.6, 1.6), 0, rng.uniform(-0.5, 2.8)])
       if index
       else np.zeros(3),

@@ -28,7 +28,7 @@ class Difficulty:
   stretches in which one or two frames of a person are blurred or covered
   while their neighbours are not. `close`: share of videos with an upper body
   only. `crowd`: share with unlabelled people in an ignore region. `speed`:
-  pace of the movements.
+  pace of the movements. `activities`: what people do; empty for everything.
   """
 
   people: tuple[int, int]
@@ -43,6 +43,7 @@ class Difficulty:
   close: float
   crowd: float
   speed: float
+  activities: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -73,15 +73,11 @@ def evaluate_weights(
   """
   estimator = estimator_lib.Estimator.load(weights, **_all(sampling))
   config = config_lib.copy(estimator.config)
-  if root is not None:
-    # Beside what the run was trained on, which stays as it is.
-    config.data.root = str(root)
-    config.data.prepared = str(weights / f"data-{root.resolve().name}")
   if boxes is not None:
     config.evaluate.boxes = boxes
   if box_threshold is not None:
     config.evaluate.box_threshold = box_threshold
-  folder = prepare.ensure(config, weights)
+  folder = _data(config, weights, root)
   name = split or config.data.val_split
   opened = prepared.open_split(folder, name, skeleton=skeleton.POSETRACK)
   run = evaluate_split(estimator, opened, config)
@@ -91,6 +87,23 @@ def evaluate_weights(
   _print_pck({run.row: run.result})
   print(f"written: {out}")
   return run.result
+
+
+def _data(
+  config: ml_collections.ConfigDict,
+  weights: pathlib.Path,
+  root: pathlib.Path | None,
+) -> pathlib.Path:
+  """The prepared data: the run's own, or those of another `root`.
+
+  The latter lie beside the former, and the config takes the root's name: what
+  the run was trained on may be of another kind (synthetic people).
+  """
+  if root is None:
+    return prepare.ensure(config, weights)
+  config.data.name = root.resolve().name
+  out = weights / f"data-{config.data.name}"
+  return prepare.prepare(dataset="posetrack18", source=root, out=out)
 
 
 def _all(sampling: dict[str, Any]) -> dict[str, Any]:

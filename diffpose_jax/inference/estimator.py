@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
-from jaxtyping import Float, UInt8, UInt32
+from absl import logging
+from jaxtyping import Bool, Float, UInt8, UInt32
 
 from diffpose_jax import config as config_lib
 from diffpose_jax.diffusion import sampler
@@ -100,7 +101,7 @@ def heatmaps(
   The clip is encoded once. The mirrored pass sees the same noise, mirrored.
   """
   model = build_model(config)
-  apply = functools.partial(model.apply, {"params": params})
+  apply: Any = functools.partial(model.apply, {"params": params})
   order = skeleton.POSETRACK.flip
   key = jax.random.key(options.seed)
   keys = jax.vmap(functools.partial(jax.random.fold_in, key))(noise_id)
@@ -156,10 +157,7 @@ class Estimator:
     self.options = options
     self.step = step
     self._params = params
-    self._times = jnp.asarray(
-      sampler.time_grid(options.steps, config.evaluate.max_steps)
-    )
-    self._steps = jnp.asarray(options.steps, jnp.int32)
+    self._times, self._steps = _walk(config, options.steps)
     mesh = sharding.mesh()
     sharding.check_batch(config.evaluate.batch, mesh)
     self._place = sharding.split(mesh)
@@ -209,6 +207,16 @@ class Estimator:
     other.__dict__.pop("weights_hash", None)
     return other
 
+  def with_steps(self, steps: int) -> "Estimator":
+    """The same estimator, already compiled, with another number of steps.
+
+    Raises ValueError where it is out of range.
+    """
+    other = copy.copy(self)
+    other.options = dataclasses.replace(self.options, steps=steps)
+    other._times, other._steps = _walk(self.config, steps)
+    return other
+
   def protocol(self) -> dict:
     """What a result must say of how it was made."""
     return {
@@ -230,7 +238,10 @@ class Estimator:
   ) -> Poses:
     """Poses of at most `config.evaluate.batch` clips, padded to that many.
 
-    Raises ValueError for more.
+    A joint's heatmap that is not finite in one member is left out of the mean,
+    and this is logged; where it is so in all, the joint scores 0.
+
+    Raises ValueError for more clips, or where no heatmap of a clip is finite.
     """
     size, count = self.config.evaluate.batch, frames.shape[0]
     if count > size:
@@ -240,7 +251,8 @@ class Estimator:
     noise_id = np.pad(noise_id, (0, pad))
     frames, noise_id = jax.device_put((frames, noise_id), self._place)
     out = self._run(self._params, frames, noise_id, self._times, self._steps)
-    joints, score, samples = jax.device_get(out)
+    joints, score, samples, broken = jax.device_get(out)
+    _check_finite(broken[:, :count])
     return Poses(joints[:count], score[:count], samples[:, :count])
 
 
@@ -262,6 +274,28 @@ def options_of(config: ml_collections.ConfigDict, **given: Any) -> Options:
   return options
 
 
+def _walk(
+  config: ml_collections.ConfigDict, steps: int
+) -> tuple[jax.Array, jax.Array]:
+  """The padded time grid and the number of steps, both traced arguments."""
+  times = sampler.time_grid(steps, config.evaluate.max_steps)
+  return jnp.asarray(times), jnp.asarray(steps, jnp.int32)
+
+
+def _check_finite(broken: Bool[np.ndarray, "m b k"]) -> None:
+  if broken.all(axis=(0, 2)).any():
+    raise ValueError(
+      "the network gives no finite heatmap; the weights are broken, take an "
+      "earlier checkpoint"
+    )
+  if broken.any():
+    logging.warning(
+      "%d of %d heatmaps are not finite; they are left out",
+      broken.sum(),
+      broken.size,
+    )
+
+
 def _estimate(config, options, params, frames, noise_id, times, steps):
   maps = heatmaps(config, params, frames, noise_id, times, steps, options)
   read = functools.partial(
@@ -269,4 +303,4 @@ def _estimate(config, options, params, frames, noise_id, times, steps):
   )
   joints, score = read(merge(maps))
   samples, _ = jax.vmap(read)(maps)
-  return joints, score, samples
+  return joints, score, samples, ~jnp.isfinite(maps).all(axis=(2, 3))

@@ -1,8 +1,8 @@
 """Strided convolutions written as matrix products.
 
 They compute what `nn.Conv` and `nn.ConvTranspose` compute, with the same
-kernels, but XLA differentiates strided convolutions on CPU up to twelve times
-more slowly than the matrix products below (benchmarks/README.md).
+kernels. XLA's gradients of strided convolutions are several times slower on
+CPU (`benchmarks/strided_convolutions.py` prints both).
 """
 
 import jax.numpy as jnp
@@ -68,10 +68,11 @@ def _overlap_add(
   """Patches laid down every two cells and summed, one cell cut off around."""
   b, y, x, _, _, d = patches.shape
   rows = patches.reshape(b, y, x, 2, 2, 2, 2, d)
-  total = 0.0
+  parts = []
   for i in range(2):
     for j in range(2):
       part = rows[:, :, :, i, :, j].transpose(0, 1, 3, 2, 4, 5)
       pad = ((0, 0), (i, 1 - i), (0, 0), (j, 1 - j), (0, 0), (0, 0))
-      total = total + jnp.pad(part, pad)
+      parts.append(jnp.pad(part, pad))
+  total = parts[0] + parts[1] + parts[2] + parts[3]
   return total.reshape(b, 2 * y + 2, 2 * x + 2, d)[:, 1:-1, 1:-1]

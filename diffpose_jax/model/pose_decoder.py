@@ -16,6 +16,8 @@ Differs: channels are normalised by layer norm, not by batch statistics, so
 that a clip's result does not depend on its batch.
 """
 
+import functools
+
 import jax.numpy as jnp
 from flax import linen as nn
 from flax import struct
@@ -159,7 +161,7 @@ class PoseDecoder(nn.Module):
   ) -> Float[Array, "b y x k"]:
     """Clean heatmaps, float32, peak 1 where the network is sure."""
     levels = self.embed_heatmaps(noisy, time)
-    total = 0.0
+    branches = []
     for j, level in enumerate(levels):
       refined = self.refine[j](level)
       if self.lookup:
@@ -167,8 +169,8 @@ class PoseDecoder(nn.Module):
       else:
         local = refined
       fused = self.fuse_local[j](local) + features.halves[j]
-      total = total + self.interact[j](fused)
-    return self.head(total.astype(jnp.float32))
+      branches.append(self.interact[j](fused))
+    return self.head(functools.reduce(jnp.add, branches).astype(jnp.float32))
 
 
 class Raise(nn.Module):

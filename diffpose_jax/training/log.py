@@ -1,11 +1,17 @@
 """Metrics of a run: JSON lines, TensorBoard and a progress bar."""
 
+import contextlib
 import json
 import pathlib
+import time
+from collections.abc import Iterator
 
 import jax
+import ml_collections
 import tensorboardX
 import tqdm
+
+from diffpose_jax.training import optim
 
 
 class Log:
@@ -17,7 +23,7 @@ class Log:
       return
     self._lines = _open_before(workdir / "metrics.jsonl", start)
     self._board = tensorboardX.SummaryWriter(
-      str(workdir / "tensorboard"), purge_step=start
+      str(workdir / "tensorboard"), purge_step=start + 1
     )
     self._bar = tqdm.tqdm(
       total=steps, initial=start, unit="step", desc="train", dynamic_ncols=True
@@ -32,7 +38,6 @@ class Log:
     """Records `values` at `step` everywhere."""
     if not self._active:
       return
-    values = {name: float(value) for name, value in values.items()}
     self._lines.write(json.dumps({"step": step, **values}) + "\n")
     self._lines.flush()
     for name, value in values.items():
@@ -47,6 +52,64 @@ class Log:
       self._bar.close()
       self._lines.close()
       self._board.close()
+
+
+class StepMetrics:
+  """Metrics of train steps on their way from the device to the log.
+
+  A step's are read while the next one runs, so that the host never keeps the
+  device waiting.
+  """
+
+  def __init__(
+    self, records: Log, config: ml_collections.ConfigDict, steps: int
+  ):
+    """`config` is that of training, `steps` the run's last step."""
+    self._log = records
+    self._steps = steps
+    self._every = config.log_every
+    self._batch = config.batch
+    self._rate = optim.schedule(config, steps)
+    self._last: tuple[int, dict[str, jax.Array]] | None = None
+    self._since: tuple[int, float] | None = None  # step and time of a reading
+
+  def add(self, step: int, values: dict[str, jax.Array]) -> None:
+    """Takes the metrics of a step under way and writes those before it."""
+    self.flush()
+    self._last = step, values
+    self._log.advance()
+
+  def flush(self) -> None:
+    """Waits for the newest step; writes its metrics if it is one to log."""
+    if self._last is None:
+      return
+    (step, values), self._last = self._last, None
+    if step % self._every and step != self._steps:
+      return
+    found = {k: float(v) for k, v in jax.device_get(values).items()}
+    found |= self._speed(step)
+    with jax.transfer_guard("allow"):
+      found["learning_rate"] = float(self._rate(step - 1))
+    self._log.write(step, found)
+
+  @contextlib.contextmanager
+  def pause(self) -> Iterator[None]:
+    """A context whose time is not training's; what came before is written."""
+    self.flush()
+    began = time.monotonic()
+    yield
+    if self._since is not None:
+      step, since = self._since
+      self._since = step, since + time.monotonic() - began
+
+  def _speed(self, step: int) -> dict[str, float]:
+    """Clips a second since the last reading; nothing the first time."""
+    now, before = time.monotonic(), self._since
+    self._since = step, now
+    if before is None:
+      return {}
+    clips = (step - before[0]) * self._batch
+    return {"clips_per_second": clips / (now - before[1])}
 
 
 _SHOWN = ("loss", "clips_per_second", "val/ap")

@@ -93,7 +93,7 @@ def loss_sum(
   no part in it, as in the rest of the family.
   """
   target, noisy, time = noisy_targets(config, batch["key"], batch)
-  predicted = estimator.build_model(config).apply(
+  predicted: Any = estimator.build_model(config).apply(
     {"params": params},
     batch["frames"],
     noisy,

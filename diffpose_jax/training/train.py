@@ -1,12 +1,15 @@
 """Training: batches to weights, then the evaluation of the result."""
 
-import functools
+import contextlib
 import pathlib
-import time
+import signal
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import ml_collections
+import numpy as np
 
 from diffpose_jax import config as config_lib
 from diffpose_jax.data import instances, pipeline, prepare, prepared
@@ -16,6 +19,8 @@ from diffpose_jax.pose import skeleton
 from diffpose_jax.training import log, optim
 from diffpose_jax.training import step as step_lib
 from diffpose_jax.weights import checkpoint
+
+_CONFIG = "config.json"
 
 # What may change between the runs of one workdir: how much, how often, how
 # fast; not what is learned.
@@ -44,10 +49,10 @@ def train(*, config: ml_collections.ConfigDict, workdir: str) -> dict[str, Any]:
   """
   config_lib.check(config)
   folder = pathlib.Path(workdir)
+  check_workdir(config, folder)
   sharding.use_cpu_devices(config.train.cpu_devices)
   mesh = sharding.mesh()
-  sharding.check_batch(config.train.batch // config.train.accumulate, mesh)
-  own_workdir(config, folder)
+  _check_batches(config, mesh)
   data = prepare.ensure(config, folder)
   joints = skeleton.POSETRACK
   split = prepared.open_split(data, config.data.train_split, skeleton=joints)
@@ -58,6 +63,7 @@ def train(*, config: ml_collections.ConfigDict, workdir: str) -> dict[str, Any]:
   checkpoints = checkpoint.Checkpoints(folder)
   try:
     state, start = _start(config, checkpoints, mesh, steps)
+    config_lib.save(config, folder / _CONFIG)  # from here on it is this run's
     if start >= steps:
       print(f"{folder}: all {steps} steps are done; evaluating", flush=True)
     else:
@@ -75,28 +81,40 @@ def train(*, config: ml_collections.ConfigDict, workdir: str) -> dict[str, Any]:
   return evaluate.finish(config, folder, data)
 
 
-def own_workdir(
+def check_workdir(
   config: ml_collections.ConfigDict, folder: pathlib.Path
 ) -> None:
-  """Writes the effective config into a new workdir, or checks an old one's.
+  """Raises ValueError if the workdir belongs to a run of another config.
 
-  Raises ValueError naming the keys in which the workdir's config differs.
+  The message names the keys that differ and may not.
   """
-  path = folder / "config.json"
-  if path.exists():
-    old, new = (_flat(c) for c in (config_lib.load(path), config))
-    differing = [
-      f"{key} was {old.get(key)!r}, now {new.get(key)!r}"
-      for key in sorted(old.keys() | new.keys())
-      if old.get(key) != new.get(key) and not key.startswith(_FREE)
-    ]
-    if differing:
-      raise ValueError(
-        f"{folder} belongs to another config ({'; '.join(differing)}); "
-        "use a new --workdir or the same config"
-      )
-  folder.mkdir(parents=True, exist_ok=True)
-  config_lib.save(config, path)
+  path = folder / _CONFIG
+  if not path.exists():
+    return
+  old, new = (_flat(c) for c in (config_lib.load(path), config))
+  differing = [
+    f"{key} was {old.get(key)!r}, now {new.get(key)!r}"
+    for key in sorted(old.keys() | new.keys())
+    if old.get(key) != new.get(key) and not key.startswith(_FREE)
+  ]
+  if differing:
+    raise ValueError(
+      f"{folder} belongs to another config ({'; '.join(differing)}); "
+      "use a new --workdir or the same config"
+    )
+
+
+def _check_batches(config: ml_collections.ConfigDict, mesh) -> None:
+  """Raises ValueError naming the batch that the devices cannot share."""
+  parts = config.train.accumulate
+  for key, clips in (
+    (f"train.batch in {parts} train.accumulate", config.train.batch // parts),
+    ("evaluate.batch", config.evaluate.batch),
+  ):
+    try:
+      sharding.check_batch(clips, mesh)
+    except ValueError as error:
+      raise ValueError(f"{key}: {error}") from error
 
 
 def _flat(config: ml_collections.ConfigDict, prefix: str = "") -> dict:
@@ -113,42 +131,33 @@ def _start(config, checkpoints, mesh, steps) -> tuple[step_lib.State, int]:
   """The state to go on from: own checkpoint, `init_from`, or scratch."""
   optimiser = optim.optimiser(config.train, steps)
   place = sharding.replicated(mesh)
-  init = functools.partial(step_lib.init_state, config, optimiser)
+  init = lambda: vars(step_lib.init_state(config, optimiser))  # noqa: E731
+  like = jax.tree.map(
+    lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=place),
+    jax.eval_shape(init),
+  )
   latest = checkpoints.latest()
   if latest is not None:
-    like = jax.tree.map(
-      lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=place),
-      jax.eval_shape(init),
-    )
     print(f"resuming from step {latest}", flush=True)
-    return checkpoints.restore(like, latest), latest
-  state = jax.jit(init, out_shardings=place)()
-  if config.train.init_from:
-    like = jax.tree.map(
-      lambda v: jax.ShapeDtypeStruct(v.shape, v.dtype, sharding=place),
-      state.params,
-    )
-    source = pathlib.Path(config.train.init_from)
-    params, step = checkpoint.load_averaged(source, like)
-    print(f"starting from the weights of {source}, step {step}", flush=True)
+    return step_lib.State(**checkpoints.restore(like, latest)), latest
+  if not config.train.init_from:
+    return step_lib.State(**jax.jit(init, out_shardings=place)()), 0
+  source = pathlib.Path(config.train.init_from)
+  params, step = checkpoint.load_averaged(source, like["params"])
+  print(f"starting from the weights of {source}, step {step}", flush=True)
+  return step_lib.State(
+    step=jax.device_put(np.int32(0), place),
+    params=params,
     # Two copies: parameters and average are donated apart from each other.
-    copy = functools.partial(jax.tree.map, lambda v: v.copy())
-    state = state.replace(params=params, ema=copy(params))
-  return state, 0
+    ema=jax.tree.map(lambda v: v.copy(), params),
+    optimiser=jax.jit(optimiser.init, out_shardings=place)(params),
+  ), 0
 
 
 def _loop(config, folder, mesh, checkpoints, splits, state, span) -> None:
   """Steps from span[0] to span[1], with validation and checkpoints."""
   start, steps = span
-  optimiser = optim.optimiser(config.train, steps)
-  place = sharding.replicated(mesh)
-  step_fn = jax.jit(
-    step_lib.make_step(config, optimiser),
-    donate_argnums=0,
-    in_shardings=(place, sharding.split(mesh)),
-    out_shardings=(place, place),
-  )
-  rate = optim.schedule(config.train, steps)
+  step_fn = _compiled_step(config, mesh, steps)
   batches = pipeline.train_batches(
     splits[0],
     config,
@@ -159,80 +168,86 @@ def _loop(config, folder, mesh, checkpoints, splits, state, span) -> None:
     cache_bytes=config.data.cache_bytes,
   )
   validate = measure.Validation(config, splits[1])
-  records = log.Log(folder, steps=steps, start=start)
   every = config.train.evaluate_every or max(1, steps // 10)
-  meter = _Meter(config.train.batch)
-  done, previous, ap = start, None, float("nan")
+  records = log.Log(folder, steps=steps, start=start)
+  metrics = log.StepMetrics(records, config.train, steps)
   try:
-    with jax.transfer_guard("disallow"):
+    with _interrupts_held() as stop_if_asked, jax.transfer_guard("disallow"):
       for done in range(start + 1, steps + 1):
         batch = sharding.to_global(next(batches), mesh)
-        state, metrics = step_fn(state, batch)
-        # The step before is read while this one runs, so that the host never
-        # keeps the device waiting.
-        if previous and (done % config.train.log_every == 0 or done == steps):
-          values = jax.device_get(previous) | meter.read(done)
-          with jax.transfer_guard("allow"):
-            values["learning_rate"] = rate(done - 1)
-          records.write(done - 1, values)
-        previous = metrics
-        records.advance()
-        if done % every == 0 or done == steps:
-          with meter.pause(), jax.transfer_guard("allow"):
-            values = validate(state.ema)
-            records.write(done, values)
-            ap = values["val/ap"]
-            checkpoints.save(state, done, ap)
-        elif _due(done, config.train.checkpoint_every):
-          with meter.pause(), jax.transfer_guard("allow"):
-            checkpoints.save(state, done, ap)
+        state, values = step_fn(state, batch)
+        metrics.add(done, values)
+        measured = done == steps or _due(done, every)
+        if measured or _due(done, config.train.checkpoint_every):
+          with metrics.pause(), jax.transfer_guard("allow"):
+            # Of these weights alone: an older AP is not theirs.
+            ap = float("nan")
+            if measured:
+              found = validate(state.ema)
+              records.write(done, found)
+              ap = found["val/ap"]
+            checkpoints.save(vars(state), done, ap)
+        stop_if_asked()
   except KeyboardInterrupt:
-    # `state` is that of the last step that was dispatched.
-    finished = int(jax.device_get(state.step))
-    if finished > (checkpoints.latest() or 0):
-      checkpoints.save(state, finished, ap)
-    print(f"\nstopped after step {finished}; the same command goes on")
+    metrics.flush()
+    _save_interrupted(state, checkpoints)
     raise
   finally:
     records.close()
 
 
+def _compiled_step(config, mesh, steps) -> Callable:
+  """The train step, which takes the state's memory for the new state."""
+  place = sharding.replicated(mesh)
+  return jax.jit(
+    step_lib.make_step(config, optim.optimiser(config.train, steps)),
+    donate_argnums=0,
+    in_shardings=(place, sharding.split(mesh)),
+    out_shardings=(place, place),
+  )
+
+
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[Callable[[], None]]:
+  """A context that holds Ctrl-C back until the function it gives is called.
+
+  Raised inside of a step, it would lose the state: the old one is already
+  donated, the new one not yet assigned. A second Ctrl-C is not held back.
+  """
+  came = []
+
+  def hold(number, frame):
+    del number, frame
+    came.append(True)
+    signal.signal(signal.SIGINT, before)
+    print("\nstopping after this step; again to stop now", flush=True)
+
+  def stop_if_asked() -> None:
+    if came:
+      raise KeyboardInterrupt
+
+  if threading.current_thread() is not threading.main_thread():
+    yield stop_if_asked  # Python gives signals to the main thread alone.
+    return
+  before = signal.getsignal(signal.SIGINT)
+  signal.signal(signal.SIGINT, hold)
+  try:
+    yield stop_if_asked
+  finally:
+    signal.signal(signal.SIGINT, before)
+
+
+def _save_interrupted(state, checkpoints) -> None:
+  """Saves the last whole step, unless it is saved or was lost in its step."""
+  latest = checkpoints.latest() or 0
+  if state.step.is_deleted():
+    print(f"\nstopped within a step; the same command goes on from {latest}")
+    return
+  finished = int(jax.device_get(state.step))
+  if finished > latest:
+    checkpoints.save(vars(state), finished, float("nan"))
+  print(f"\nstopped after step {finished}; the same command goes on")
+
+
 def _due(step: int, every: int) -> bool:
   return every > 0 and step % every == 0
-
-
-class _Meter:
-  """Clips a second, without the time that is spent on other things."""
-
-  def __init__(self, batch: int):
-    self._batch = batch
-    self._since = time.monotonic()
-    self._step: int | None = None
-
-  def read(self, step: int) -> dict[str, float]:
-    """The rate since the last reading; nothing the first time."""
-    now = time.monotonic()
-    elapsed, self._since = now - self._since, now
-    last, self._step = self._step, step
-    if last is None:
-      return {}
-    return {"clips_per_second": (step - last) * self._batch / elapsed}
-
-  def pause(self) -> "_Pause":
-    """A context whose time does not count."""
-    return _Pause(self)
-
-  def skip(self, seconds: float) -> None:
-    """Leaves `seconds` out of the next reading."""
-    self._since += seconds
-
-
-class _Pause:
-  def __init__(self, meter: _Meter):
-    self._meter = meter
-
-  def __enter__(self) -> None:
-    self._began = time.monotonic()
-
-  def __exit__(self, *_: object) -> None:
-    self._meter.skip(time.monotonic() - self._began)

@@ -1,5 +1,6 @@
 """Checkpoints of a run, written in the background by Orbax."""
 
+import functools
 import hashlib
 import pathlib
 from typing import Any
@@ -87,35 +88,50 @@ def load_averaged(workdir: pathlib.Path, like: Any) -> tuple[Any, int]:
       "of a training run"
     )
   step = max(steps)
+  place = folder / str(step)
   target = {"ema": like}
   restore_args = jax.tree.map(
     lambda leaf: ocp.ArrayRestoreArgs(sharding=leaf.sharding, dtype=leaf.dtype),
     target,
   )
-  with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as reader:
-    try:
-      tree = reader.restore(
-        folder.absolute() / str(step) / "state",
-        args=ocp.args.PyTreeRestore(
-          item=target, restore_args=restore_args, partial_restore=True
-        ),
-      )
-    except (ValueError, KeyError, TypeError) as error:
-      raise ValueError(
-        f"{folder / str(step)}: not weights of this model: {error}"
-      ) from error
-  _check_shapes(tree["ema"], like, folder / str(step))
+  path = (place / "state").absolute()
+  handler = ocp.PyTreeCheckpointHandler()
+  # A partial restore is silent about leaves that only one side has.
+  _check_same(handler.metadata(path).tree["ema"], like, place)
+  with ocp.Checkpointer(handler) as reader:
+    tree = reader.restore(
+      path,
+      args=ocp.args.PyTreeRestore(
+        item=target, restore_args=restore_args, partial_restore=True
+      ),
+    )
   return tree["ema"], step
 
 
-def _check_shapes(tree: Any, like: Any, place: pathlib.Path) -> None:
+def _check_same(saved: Any, like: Any, place: pathlib.Path) -> None:
+  """Raises ValueError naming leaves that differ in name or shape."""
+  there, wanted = _shapes(saved), _shapes(like)
+  differing = [
+    f"{name} is {there.get(name, 'absent')}, "
+    f"the model's is {wanted.get(name, 'absent')}"
+    for name in sorted(there.keys() | wanted.keys())
+    if there.get(name) != wanted.get(name)
+  ]
+  if differing:
+    more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+    raise ValueError(
+      f"{place}: not weights of this model: {'; '.join(differing[:3])}{more}; "
+      "take the config that they were trained with"
+    )
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+  """Shapes of the leaves by their paths, as vit/stem/kernel."""
   flat = jax.tree_util.tree_flatten_with_path(tree)[0]
-  for (path, leaf), wanted in zip(flat, jax.tree.leaves(like), strict=True):
-    if leaf.shape != wanted.shape:
-      raise ValueError(
-        f"{place}: {jax.tree_util.keystr(path)} has shape {leaf.shape}, the "
-        f"model needs {wanted.shape}; was it trained with another config?"
-      )
+  name = functools.partial(
+    jax.tree_util.keystr, simple=True, separator="/"
+  )
+  return {name(path): tuple(leaf.shape) for path, leaf in flat}
 
 
 def weights_hash(params: Any) -> str:

@@ -1,5 +1,10 @@
 """The network is the paper's: shapes, parts, costs and what depends on what."""
 
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false
+# pyright: reportCallIssue=false, reportIndexIssue=false
+# pyright: reportOperatorIssue=false
+# (Linen's `init` and `apply` have no types that a checker can use.)
+
 import functools
 import math
 

@@ -1,5 +1,9 @@
 """Matrix-product convolutions equal XLA's convolutions."""
 
+# pyright: reportArgumentType=false, reportAttributeAccessIssue=false
+# pyright: reportCallIssue=false, reportIndexIssue=false
+# (Linen's `init` and `apply` have no types that a checker can use.)
+
 import jax
 import numpy as np
 import pytest

@@ -1,5 +1,7 @@
 """Joints to heatmaps and back."""
 
+import functools
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -80,12 +82,14 @@ def test_cells_that_are_not_finite_are_empty():
 def test_flip_is_the_heatmap_of_the_mirrored_joints():
   rng = np.random.default_rng(1)
   joints = rng.uniform(0, 40, (3, 17, 2)).astype(np.float32)
-  options = dict(size=(13, 11), stride=4, spread=5.0)
-  maps = heatmap.encode(jnp.asarray(joints), **options)
+  encode = functools.partial(
+    heatmap.encode, size=(13, 11), stride=4, spread=5.0
+  )
+  maps = encode(jnp.asarray(joints))
   order = skeleton.POSETRACK.flip
   mirrored = joints[:, list(order)].copy()
   mirrored[..., 0] = 11 * 4 - 1 - mirrored[..., 0]
-  expected = heatmap.encode(jnp.asarray(mirrored), **options)
+  expected = encode(jnp.asarray(mirrored))
   np.testing.assert_allclose(heatmap.flip(maps, order), expected, atol=1e-5)
   np.testing.assert_allclose(
     heatmap.flip(heatmap.flip(maps, order), order), maps

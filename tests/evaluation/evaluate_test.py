@@ -1,0 +1,371 @@
+"""The verb: weights or files, boxes of both kinds, and what is missing."""
+
+import json
+
+import cv2
+import jax
+import numpy as np
+import pytest
+
+from diffpose_jax import config as config_lib
+from diffpose_jax import main
+from diffpose_jax.data import annotations, prepare, prepared
+from diffpose_jax.data import instances as instances_lib
+from diffpose_jax.evaluation import evaluate
+from diffpose_jax.inference import estimator as estimator_lib
+from diffpose_jax.pose import geometry
+from diffpose_jax.pose.skeleton import POSETRACK
+from diffpose_jax.weights import checkpoint
+
+K = len(POSETRACK.joints)
+PICTURE = (60, 83)  # (height, width)
+
+
+def _write(root, split, videos, *, frames=3):
+  """A split with two people a frame; the last frame of each is unlabelled."""
+  rng = np.random.default_rng(len(videos))
+  known = np.ones(K, np.bool_)
+  known[[POSETRACK.index("left_ear"), POSETRACK.index("right_ear")]] = False
+  for name in videos:
+    (root / "images" / split / name).mkdir(parents=True)
+    listed = []
+    for i in range(frames):
+      file_name = f"images/{split}/{name}/{i:06d}.jpg"
+      picture = rng.integers(0, 256, (*PICTURE, 3), np.uint8)
+      cv2.imwrite(str(root / file_name), picture)
+      people = []
+      for track, left in enumerate((5, 41)):
+        joints = rng.uniform([left, 9], [left + 31, 52], (K, 2))
+        box = np.array([left, 9, left + 31, 52], np.float32)
+        head_box = np.array([left, 9, left + 9, 21], np.float32)
+        people.append(
+          annotations.Person(
+            box=box,
+            joints=np.where(known[:, None], joints, 0).astype(np.float32),
+            labelled=known,
+            track_id=track,
+            head_box=head_box,
+          )
+        )
+      labelled = i < frames - 1
+      listed.append(
+        annotations.Frame(
+          file_name=file_name,
+          image_id=1000 * len(videos) + 10 * videos.index(name) + i,
+          labelled=labelled,
+          people=tuple(people) if labelled else (),
+          height=PICTURE[0],
+          width=PICTURE[1],
+        )
+      )
+    annotations.write_video(
+      root / "annotations" / split / f"{name}.json",
+      annotations.Video(name, tuple(listed)),
+      skeleton=POSETRACK,
+    )
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+  """PoseTrack18's layout: train 1 video, val 2 videos of 2 + 1 frames."""
+  folder = tmp_path_factory.mktemp("small")
+  _write(folder, "train", ["000001_train"])
+  _write(folder, "val", ["000002_val", "000003_val"])
+  return folder
+
+
+def _config(root):
+  config = config_lib.default()
+  config.data.root = str(root)
+  config.data.size = (32, 24)
+  config.data.span = 1
+  config.data.threads = 1
+  config.model.size = "cpu"
+  config.model.stem = "conv"
+  config.model.patch = 8
+  config.model.strl_depth = 1
+  config.model.decoder_width = 16
+  config.model.heatmap_width = 8
+  config.evaluate.batch = 8
+  config.evaluate.steps = 2
+  config.evaluate.samples = 2
+  return config
+
+
+@pytest.fixture(scope="module")
+def workdir(root, tmp_path_factory):
+  """A run of random weights."""
+  folder = tmp_path_factory.mktemp("run")
+  config = _config(root)
+  init = jax.jit(lambda key: estimator_lib.init_params(config, key))
+  params = jax.tree.map(
+    lambda v: v + 0.02 * jax.random.normal(jax.random.key(v.size), v.shape),
+    init(jax.random.key(0)),
+  )
+  checkpoints = checkpoint.Checkpoints(folder)
+  checkpoints.save({"ema": params}, 3, 0.0)
+  checkpoints.close()
+  config_lib.save(config, folder / "config.json")
+  return folder
+
+
+def _detections(path, root):
+  """Three boxes of labelled frames, one too weak, one of no known picture."""
+  names = [
+    (f"images/val/{video}/{frame:06d}.jpg", score)
+    for video, frame, score in (
+      ("000002_val", 0, 0.9),
+      ("000002_val", 2, 0.8),  # of the unlabelled frame
+      ("000003_val", 0, 0.7),
+      ("000003_val", 1, 0.5),
+      ("000003_val", 1, 0.4),
+      ("000009_val", 1, 0.9),
+    )
+  ]
+  boxes = [
+    {"image_name": name, "bbox": [5, 9, 31, 43], "score": score}
+    for name, score in names
+  ]
+  path.write_text(json.dumps(boxes))
+  return path
+
+
+class Oracle(estimator_lib.Estimator):
+  """Knows where everybody is; `shift` crop pixels off, if wanted."""
+
+  def __init__(self, config, people, shift=0.0):
+    self.config = config
+    self.options = estimator_lib.Options(4, 1, False, 0, 0.0)
+    self._people = people
+    self._joints = geometry.apply(
+      instances_lib.crop_affines(people, config),
+      people.joints.astype(np.float64),
+    )
+    self._joints += shift
+    self._done = 0
+
+  def protocol(self):
+    return {"steps": self.options.steps}
+
+  def __call__(self, frames, noise_id):
+    rows = np.arange(self._done, self._done + len(frames)) % len(self._joints)
+    self._done += len(frames)
+    joints = self._joints[rows].astype(np.float32)
+    score = np.full((len(frames), K), 0.5, np.float32)
+    return estimator_lib.Poses(joints, score, joints[None])
+
+
+@pytest.fixture(scope="module")
+def val(root, tmp_path_factory):
+  """The validation split, prepared."""
+  out = tmp_path_factory.mktemp("prepared") / "data"
+  prepare.prepare(dataset="posetrack18", source=root, out=out)
+  return prepared.open_split(out, "val", skeleton=POSETRACK)
+
+
+def test_who_knows_the_truth_scores_100(root, val):
+  config = _config(root)
+  people = instances_lib.gt_instances(val, need_joints=False)
+  assert len(people) == 8
+  run = evaluate.evaluate_split(Oracle(config, people), val, config)
+  assert set(run.result["ap"].values()) == {100}
+  assert run.result["pck_box"]["all"] == {"0.05": 1, "0.1": 1, "0.2": 1}
+  assert run.result["protocol"] == {
+    "data": "posetrack18",
+    "split": "val",
+    "videos": 2,
+    "people": 8,
+    "boxes": "ground truth",
+    "steps": 4,
+  }
+  # The crop is 1.25 * 43 pixels high: 5 of its 32 are 8.4, across 11.9.
+  off = evaluate.evaluate_split(Oracle(config, people, 5), val, config)
+  assert off.result["pck_box"]["all"] == {"0.05": 0, "0.1": 0, "0.2": 0}
+  near = evaluate.evaluate_split(Oracle(config, people, 1), val, config)
+  # 1.68 across 2.38 pixels of 43.
+  assert near.result["pck_box"]["all"] == {"0.05": 0, "0.1": 1, "0.2": 1}
+
+
+def test_detections_of_labelled_frames_are_evaluated(root, val, tmp_path):
+  config = _config(root)
+  config.evaluate.boxes = str(_detections(tmp_path / "found.json", root))
+  config.evaluate.box_threshold = 0.45
+  people, protocol = evaluate.choose_people(
+    val, prepared.to_videos(val), config
+  )
+  np.testing.assert_allclose(people.score, [0.9, 0.7, 0.5])
+  names = [val.frames.file_name[row][-21:] for row in people.row]
+  assert names == [
+    "000002_val/000000.jpg",
+    "000003_val/000000.jpg",
+    "000003_val/000001.jpg",
+  ]
+  np.testing.assert_array_equal(people.box, [[5, 9, 36, 52]] * 3)
+  assert protocol == {
+    "boxes": "detections of found.json",
+    "box_threshold": 0.45,
+    "boxes_below_threshold": 1,
+    "boxes_of_other_images": 1,
+  }
+  run = evaluate.evaluate_split(Oracle(config, people), val, config)
+  assert run.result["protocol"]["people"] == 3
+  assert "pck_box" not in run.result
+  # Heatmap peak times box score, in the file that goes on to the metrics.
+  np.testing.assert_allclose(run.estimates.score[:, 0], [0.45, 0.35, 0.25])
+
+
+def _evaluate(*flags):
+  return main.main(["evaluate", *flags])
+
+
+def _in_range(result):
+  for table in ("ap", "ap_groups", "precision", "recall"):
+    for value in result[table].values():
+      assert 0 <= value <= 100
+
+
+def test_weights_with_ground_truth_boxes(workdir, tmp_path, capsys):
+  out = tmp_path / "new" / "out.json"
+  assert _evaluate(f"--weights={workdir}", f"--out={out}") == 0
+  result = json.loads(out.read_text())
+  _in_range(result)
+  protocol = result["protocol"]
+  assert len(protocol.pop("weights_sha256")) == 64
+  assert protocol == {
+    "data": "posetrack18",
+    "split": "val",
+    "videos": 2,
+    "people": 8,
+    "boxes": "ground truth",
+    "steps": 2,
+    "samples": 2,
+    "flip": False,
+    "seed": 0,
+    "eta": 0.0,
+    "decode": "refine",
+    "training_step": 3,
+  }
+  printed = capsys.readouterr().out
+  assert "DiffPose 2 steps x 2 samples" in printed
+  assert f"written: {out}" in printed
+  assert "PCK" in printed
+
+
+def test_weights_with_detections(workdir, root, tmp_path, capsys):
+  boxes = _detections(tmp_path / "found.json", root)
+  flags = (f"--weights={workdir}", f"--boxes={boxes}", "--box-threshold=0.6")
+  assert _evaluate(*flags, "--steps=1", "--seed=9") == 0
+  result = json.loads((workdir / "evaluation-val.json").read_text())
+  _in_range(result)
+  assert not any(key.startswith("pck") for key in result)
+  expected = {
+    "boxes": "detections of found.json",
+    "box_threshold": 0.6,
+    "boxes_below_threshold": 2,
+    "boxes_of_other_images": 1,
+    "people": 2,
+    "steps": 1,
+    "samples": 2,
+    "seed": 9,
+  }
+  assert expected.items() <= result["protocol"].items()
+  assert "PCK" not in capsys.readouterr().out
+
+
+def test_another_root_and_split(workdir, root, tmp_path, monkeypatch):
+  """Also where the run was trained on synthetic people."""
+  other = tmp_path / "other"
+  _write(other, "test", ["000007_test"], frames=4)
+  trained = tmp_path / "run"
+  trained.mkdir()
+  config = _config("")
+  config.data.name = "synthetic"
+  config_lib.save(config, trained / "config.json")
+  (trained / "checkpoints").symlink_to(workdir / "checkpoints")
+  flags = (f"--weights={trained}", f"--root={other}")
+  assert _evaluate(*flags, "--split=test") == 0
+  result = json.loads((trained / "evaluation-test.json").read_text())
+  assert {"data": "other", "split": "test", "people": 6}.items() <= (
+    result["protocol"].items()
+  )
+  assert not (trained / "data").exists()
+  assert sorted(p.name for p in other.iterdir()) == ["annotations", "images"]
+  with pytest.raises(ValueError, match="no split 'val'; there is test"):
+    evaluate.main(weights=trained, root=other)
+
+
+def _refused(capsys, *flags):
+  capsys.readouterr()
+  assert _evaluate(*flags) == 2
+  line = capsys.readouterr().err
+  assert line.startswith("diffpose_jax: error: ") and line.count("\n") == 1
+  return line
+
+
+def test_what_is_missing_is_named(workdir, tmp_path, capsys):
+  line = _refused(capsys, f"--weights={tmp_path / 'nowhere'}")
+  assert "nowhere: no weights here" in line
+  line = _refused(capsys, f"--weights={workdir}", "--split=trial")
+  assert "no split 'trial'; there is train, val" in line
+  boxes = tmp_path / "absent.json"
+  line = _refused(capsys, f"--weights={workdir}", f"--boxes={boxes}")
+  assert "absent.json: no such file" in line
+  root = tmp_path / "no_data"
+  line = _refused(capsys, f"--weights={workdir}", f"--root={root}")
+  assert "no_data does not exist" in line
+  with pytest.raises(ValueError, match="give --gt, --pred and --out, or"):
+    evaluate.main(gt=tmp_path, out=tmp_path / "out.json")
+
+
+def test_nobody_above_the_threshold_is_said(workdir, root, tmp_path, capsys):
+  boxes = _detections(tmp_path / "found.json", root)
+  flags = (f"--weights={workdir}", f"--boxes={boxes}", "--box-threshold=0.95")
+  assert "no people to evaluate" in _refused(capsys, *flags)
+
+
+def test_files_agree_with_poseval(shared_data, tmp_path):
+  folder = shared_data / "poseval_reference"
+  out = tmp_path / "out.json"
+  flags = (f"--gt={folder / 'gt'}", f"--pred={folder / 'pred'}")
+  assert _evaluate(*flags, f"--out={out}") == 0
+  found = json.loads(out.read_text())
+  expected = json.loads((folder / "expected.json").read_text())
+  for table in ("ap", "ap_groups", "precision", "recall"):
+    assert found[table] == pytest.approx(expected[table], abs=1e-6)
+
+
+def test_the_end_of_a_run(workdir, root, capsys):
+  """Numbers beside the mean pose's, a report and a video; the model last."""
+  config = _config(root)
+  data = prepare.ensure(config, workdir)
+  (workdir / "metrics.jsonl").write_text('{"step": 1, "loss": 0.5}\n')
+  result = evaluate.finish(config, workdir, data)
+  assert json.loads((workdir / "evaluation.json").read_text()) == result
+  for part in (result, result["mean_pose"]):
+    _in_range(part)
+  assert result["protocol"]["boxes"] == "ground truth"
+  printed = capsys.readouterr().out.splitlines()
+  assert printed[-1].startswith("DiffPose 2 steps x 2 samples")
+  assert printed[-2].startswith("mean pose")
+  # Two best, two median and two worst of eight people.
+  assert (workdir / "report.html").read_text().count("<img") == 6
+  capture = cv2.VideoCapture(str(workdir / "validation.webm"))
+  frames = 0
+  while capture.grab():
+    frames += 1
+  assert frames == 6
+
+
+def test_a_video_that_is_drawn_shows_every_person(root, val, tmp_path):
+  config = _config(root)
+  people = instances_lib.gt_instances(val, need_joints=False)
+  run = evaluate.evaluate_split(Oracle(config, people), val, config)
+  evaluate.annotate(run, tmp_path / "v.webm")
+  capture = cv2.VideoCapture(str(tmp_path / "v.webm"))
+  _, drawn = capture.read()
+  plain = cv2.imdecode(np.frombuffer(val.jpeg(0), np.uint8), cv2.IMREAD_COLOR)
+  assert drawn.shape == (60, 84, 3)  # odd sizes get one more column
+  change = np.abs(drawn[:, :83].astype(int) - plain).mean(axis=2)
+  for joint in people.joints[0][5:]:
+    x, y = joint.round().astype(int)
+    assert change[y - 1 : y + 2, x - 1 : x + 2].mean() > 30
