@@ -3,9 +3,8 @@
 python -m diffpose_jax.main --config=configs/synthetic.py \
   --workdir=runs/synthetic
 
-Easy on purpose, so that 8 minutes of training on two cores suffice: one
-upright person, plain surroundings, 128x96 crops, δ = 1, a network of 2.2
-million parameters.
+Easy, so that 8 minutes of training on two cores suffice: one upright person,
+plain surroundings, 128x96 crops, δ = 1, 2.2 million parameters.
 """
 
 from diffpose_jax import config as config_lib

@@ -128,9 +128,7 @@ def _check_same(saved: Any, like: Any, place: pathlib.Path) -> None:
 def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
   """Shapes of the leaves by their paths, as vit/stem/kernel."""
   flat = jax.tree_util.tree_flatten_with_path(tree)[0]
-  name = functools.partial(
-    jax.tree_util.keystr, simple=True, separator="/"
-  )
+  name = functools.partial(jax.tree_util.keystr, simple=True, separator="/")
   return {name(path): tuple(leaf.shape) for path, leaf in flat}
 
 

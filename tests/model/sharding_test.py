@@ -49,7 +49,9 @@ def test_replicated_is_whole_on_every_device():
   [(13, "8 or 16"), (9, "8 or 16"), (23, "16 or 24"), (7, "8"), (1, "8")],
 )
 def test_a_batch_that_does_not_fit_is_told_what_would(batch, fitting):
-  message = f"batch of {batch} clips is not divisible by 8 devices; {fitting} would be"
+  message = (
+    f"batch of {batch} clips is not divisible by 8 devices; {fitting} would be"
+  )
   with pytest.raises(ValueError, match=f"^{message}$"):
     sharding.check_batch(batch, sharding.mesh())
 

@@ -8,23 +8,18 @@ import logging
 import pathlib
 import signal
 
-import cv2
 import jax
 import numpy as np
 import pytest
 
 from diffpose_jax import config as config_lib
 from diffpose_jax import main
-from diffpose_jax.data import annotations
 from diffpose_jax.evaluation import evaluate
-from diffpose_jax.inference import estimator
 from diffpose_jax.model import sharding
-from diffpose_jax.pose import skeleton
 from diffpose_jax.training import optim, train
 from diffpose_jax.training import step as step_lib
 from diffpose_jax.weights import checkpoint
 
-SIZE = (71, 97)  # picture (height, width)
 SIZES = {  # of a network that compiles in seconds
   "data.size": (32, 24),
   "data.span": 1,
@@ -49,64 +44,6 @@ SIZES = {  # of a network that compiles in seconds
   "evaluate.steps": 2,
   "evaluate.samples": 2,
 }
-
-
-def _person(video: int, frame: int) -> annotations.Person:
-  """Fifteen joints of a person who walks; the ears are not labelled."""
-  cells = np.array([(i % 4, i // 4) for i in range(17)])
-  joints = 20 + 7.3 * cells + (2.1 * frame + 3.7 * video, 1.3 * frame)
-  labelled = np.ones(17, bool)
-  labelled[[3, 4]] = False
-  low, high = joints.min(axis=0) - 4, joints.max(axis=0) + 4
-  return annotations.Person(
-    box=np.concatenate([low, high]).astype(np.float32),
-    joints=np.where(labelled[:, None], joints, 0).astype(np.float32),
-    labelled=labelled,
-    track_id=video,
-    head_box=np.array([*low, *(low + 11)], np.float32),
-  )
-
-
-def _picture(person: annotations.Person) -> np.ndarray:
-  """A blob of its own colour at each joint, on grey."""
-  picture = np.full((*SIZE, 3), 90, np.uint8)
-  for joint, (x, y) in enumerate(person.joints):
-    if person.labelled[joint]:
-      colour = (40 * joint % 256, 255 - 15 * joint, 90 * joint % 256)
-      cv2.circle(picture, (round(float(x)), round(float(y))), 3, colour, -1)
-  return picture
-
-
-def _write_split(root: pathlib.Path, split: str, frames: int) -> None:
-  """Two videos in PoseTrack18's layout, with a person in each frame."""
-  (root / "annotations" / split).mkdir(parents=True)
-  for video in range(2):
-    name = f"{video:06d}_{split}"
-    (root / "images" / split / name).mkdir(parents=True)
-    listed = []
-    for frame in range(frames):
-      person = _person(video, frame)
-      file_name = f"images/{split}/{name}/{frame:06d}.jpg"
-      assert cv2.imwrite(str(root / file_name), _picture(person))
-      listed.append(
-        annotations.Frame(
-          file_name, 100 * video + frame, True, (person,), (), *SIZE
-        )
-      )
-    annotations.write_video(
-      root / "annotations" / split / f"{name}.json",
-      annotations.Video(name, tuple(listed)),
-      skeleton=skeleton.POSETRACK,
-    )
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory):
-  """A data root: train has 2 videos of 6 frames, val 2 of 3."""
-  folder = tmp_path_factory.mktemp("root")
-  _write_split(folder, "train", 6)
-  _write_split(folder, "val", 3)
-  return folder
 
 
 def _config(root: pathlib.Path, **changes):
@@ -193,22 +130,18 @@ def _press_ctrl_c() -> None:
   signal.raise_signal(signal.SIGINT)
 
 
-def _raise() -> None:
-  raise KeyboardInterrupt
-
-
 def _not_evaluated(monkeypatch) -> None:
   monkeypatch.setattr(evaluate, "finish", lambda *_: {})
 
 
 @pytest.fixture(scope="module")
 def resumed(root, tmp_path_factory):
-  """The same run, stopped before step 3, in step 3, and killed in step 5."""
+  """The same run, stopped in step 2, then killed in step 5."""
   folder = tmp_path_factory.mktemp("resumed")
   config = _config(root)
   run = functools.partial(train.train, config=config, workdir=str(folder))
   latest = []
-  for step, act in ((3, _raise), (3, _press_ctrl_c), (5, _crash)):
+  for step, act in ((2, _press_ctrl_c), (5, _crash)):
     with pytest.MonkeyPatch.context() as monkeypatch:
       _interrupt_at(monkeypatch, step, act)
       with pytest.raises((KeyboardInterrupt, _Crash)):
@@ -237,17 +170,60 @@ def test_an_interrupted_run_ends_bit_for_bit_like_a_whole_one(whole, resumed):
   assert len(paths) > 100
   for (path, a), b in zip(paths, jax.tree.leaves(found), strict=True):
     assert a.tobytes() == b.tobytes(), jax.tree_util.keystr(path)
-  start = estimator.init_params(
-    whole.config, jax.random.key(whole.config.seed)
-  )
-  moved = jax.tree.map(lambda a, b: bool((a != b).any()), start, found["params"])
-  assert all(jax.tree.leaves(moved))
+  # Every parameter had a gradient: equal is not untouched.
+  moments = found["optimiser"][1].mu
+  assert len(jax.tree.leaves(moments)) == len(jax.tree.leaves(found["params"]))
+  assert all(leaf.any() for leaf in jax.tree.leaves(moments))
 
 
 def test_a_stopped_run_keeps_its_last_whole_step(resumed):
-  # Raised before step 3; Ctrl-C in step 3, which is let finish; a crash in
-  # step 5 goes back to the checkpoint of step 3.
-  assert resumed[1] == [2, 3, 3]
+  # Ctrl-C in step 2, which is let finish; a crash in step 5 goes back to the
+  # checkpoint of step 3.
+  assert resumed[1] == [2, 3]
+
+
+class _Saved(checkpoint.Checkpoints):
+  """Stands for the checkpoints of a run and keeps what is saved."""
+
+  def __init__(self, latest):
+    self.steps, self._latest = [], latest
+
+  def latest(self):
+    return self._latest
+
+  def save(self, state, step, ap):
+    assert int(state["step"]) == step and np.isnan(ap)
+    self.steps.append(step)
+
+
+@pytest.mark.parametrize(("latest", "saved"), [(None, [3]), (2, [3]), (3, [])])
+def test_a_step_is_saved_once_when_interrupted(latest, saved, capsys):
+  state = step_lib.State(jax.numpy.asarray(3), {}, {}, ())
+  checkpoints = _Saved(latest)
+  train._save_interrupted(state, checkpoints)
+  assert checkpoints.steps == saved
+  assert "stopped after step 3" in capsys.readouterr().out
+
+
+def test_a_state_lost_in_its_step_is_not_saved(capsys):
+  state = step_lib.State(jax.numpy.asarray(3), {}, {}, ())
+  state.step.delete()
+  checkpoints = _Saved(2)
+  train._save_interrupted(state, checkpoints)
+  assert checkpoints.steps == []
+  assert "goes on from 2" in capsys.readouterr().out
+
+
+def test_ctrl_c_waits_for_the_step_but_twice_does_not():
+  before = signal.getsignal(signal.SIGINT)
+  with train._interrupts_held() as stop_if_asked:
+    stop_if_asked()
+    _press_ctrl_c()
+    with pytest.raises(KeyboardInterrupt):
+      stop_if_asked()
+    with pytest.raises(KeyboardInterrupt):
+      _press_ctrl_c()
+  assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_metrics_have_every_step_once(whole, resumed):
@@ -385,7 +361,7 @@ def test_missing_data_is_told_how_to_get(root, tmp_path, monkeypatch):
   line = _message(_config(root, data__root=""), tmp_path)
   assert "--config.data.root" in line and "https://posetrack.net" in line
   line = _message(_config(root, data__root="/nowhere"), tmp_path)
-  assert line.startswith("/nowhere")
+  assert line.startswith("data root /nowhere does not exist")
 
 
 def test_averaged_weights_of_another_run_are_the_start(whole, root, tmp_path):
