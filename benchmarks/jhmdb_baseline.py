@@ -41,6 +41,7 @@ class Block(nn.Module):
 
   @nn.compact
   def __call__(self, x):
+    """Features (b, y, x, channels), at a stride."""
     norm = functools.partial(nn.GroupNorm, num_groups=8)
     conv = functools.partial(nn.Conv, self.channels, (3, 3), use_bias=False)
     y = nn.relu(norm()(conv(strides=self.stride)(x)))
@@ -57,6 +58,7 @@ class PlainNet(nn.Module):
 
   @nn.compact
   def __call__(self, frames):
+    """Heatmaps (b, 32, 24, k) of uint8 frames (b, 1, 128, 96, 3)."""
     x = diffpose.normalise(frames)[:, 0]
     for channels in CHANNELS:
       x = Block(channels, 2)(x)

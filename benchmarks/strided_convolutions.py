@@ -29,12 +29,17 @@ def seconds(function, *arguments) -> float:
   return time.perf_counter() - began
 
 
+def gradients(function):
+  """The gradients of the sum of a function of input and kernel."""
+  return jax.grad(lambda x, kernel: function(x, kernel).sum(), (0, 1))
+
+
 def compare(name, ours, theirs, x, kernel) -> None:
   """Prints the times of both, forward and with gradients."""
   np.testing.assert_allclose(ours(x, kernel), theirs(x, kernel), atol=1e-3)
   for what, wrap in (
     ("forward", lambda f: f),
-    ("gradient", lambda f: jax.grad(lambda *a: f(*a).sum(), (0, 1))),
+    ("gradient", gradients),
   ):
     pair = [jax.jit(wrap(function)) for function in (ours, theirs)]
     for function in pair:

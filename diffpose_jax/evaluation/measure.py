@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import functools
 from typing import Any
 
 import ml_collections
@@ -15,7 +16,8 @@ from diffpose_jax.evaluation import average_precision
 from diffpose_jax.inference import estimator as estimator_lib
 from diffpose_jax.pose import geometry
 
-PCK_THRESHOLDS = (0.05, 0.1, 0.2)
+PCK_BOX = (0.05, 0.1, 0.2)
+PCK_HEAD = (0.05, 0.1, 0.2, 0.5)  # the last is PCKh@0.5
 _LIMBS_END = ("wrist", "ankle")
 
 
@@ -153,21 +155,27 @@ def measure(
     return result
   longer = (people.box[:, 2:] - people.box[:, :2]).max(axis=1)
   ends = np.array([name.endswith(_LIMBS_END) for name in split.skeleton.joints])
-  for name, lengths in (("box", longer), ("head", _heads(split, people))):
+  for name, lengths, thresholds in (
+    ("box", longer, PCK_BOX),
+    ("head", _heads(split, people), PCK_HEAD),
+  ):
+    pooled = functools.partial(_pooled, people, estimates, lengths, thresholds)
     result[f"pck_{name}"] = {
-      "all": _pooled(people, estimates, lengths, np.ones_like(ends)),
-      "wrists_ankles": _pooled(people, estimates, lengths, ends),
+      "all": pooled(np.ones_like(ends)),
+      "wrists_ankles": pooled(ends),
     }
   return result
 
 
-def _pooled(people, estimates, lengths, joints) -> dict[str, float | None]:
+def _pooled(
+  people, estimates, lengths, thresholds, joints
+) -> dict[str, float | None]:
   table = average_precision.pck(
     estimates.joints,
     people.joints,
     people.labelled & joints[None],
     lengths,
-    PCK_THRESHOLDS,
+    thresholds,
   )
   return {threshold: row["pooled"] for threshold, row in table.items()}
 
