@@ -30,6 +30,7 @@ def get_config():
   config.train.backbone_factor = 1.0
   config.train.warmup = 100
   config.train.schedule = "cosine"
+  config.train.self_aligned = 0.5
   config.train.ema = 0.995
   config.train.validation_instances = 250
   return config

@@ -16,11 +16,11 @@ def get_config():
   config.data.size = (128, 96)
   config.data.span = 1
   config.data.synthetic.difficulty = "simple"
-  config.data.synthetic.train_videos = 200
-  config.data.synthetic.val_videos = 20
-  config.data.synthetic.frames = 20
-  config.augment.scale = 0.15
-  config.augment.rotation = 10.0
+  config.data.synthetic.train_videos = 700
+  config.data.synthetic.val_videos = 50
+  config.data.synthetic.frames = 7
+  config.augment.scale = 0.2
+  config.augment.rotation = 15.0
   config.augment.half_body_probability = 0.0
   config.model.size = "cpu"
   config.model.stem = "conv"
@@ -28,13 +28,13 @@ def get_config():
   config.model.decoder_width = 48
   config.model.heatmap_width = 32
   config.diffusion.signal_scale = 0.5
-  config.train.steps = 1400
+  config.train.steps = 1250
   config.train.batch = 16
   config.train.cpu_devices = 2
   config.train.learning_rate = 1e-3
   config.train.backbone_factor = 1.0
   config.train.warmup = 50
   config.train.schedule = "cosine"
+  config.train.self_aligned = 0.5
   config.train.ema = 0.99
-  config.train.validation_instances = 200
   return config

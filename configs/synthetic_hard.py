@@ -34,5 +34,6 @@ def get_config():
   config.train.backbone_factor = 1.0
   config.train.warmup = 50
   config.train.schedule = "cosine"
+  config.train.self_aligned = 0.5
   config.train.ema = 0.995
   return config

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 from flax import struct
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from diffpose_jax import config as config_lib
 from diffpose_jax.diffusion import process
@@ -53,34 +53,43 @@ def clip_keys(
   return jax.vmap(fold)(places)
 
 
-def noisy_targets(
-  config: ml_collections.ConfigDict, keys: jax.Array, batch: Batch
-) -> tuple[Float[Array, "b y x k"], Float[Array, "b y x k"], Float[Array, "b"]]:
-  """Target heatmaps, the same with noise, and the time of each clip.
+def targets(
+  config: ml_collections.ConfigDict, batch: Batch
+) -> Float[Array, "b y x k"]:
+  """Target heatmaps.
 
-  The time is uniform over the schedule's T steps. A joint that is not
-  labelled has an empty target, so that it shows nothing to the others.
+  A joint that is not labelled has an empty one, so that it shows nothing to
+  the others.
   """
-  target = heatmap.encode(
+  maps = heatmap.encode(
     batch["joints"],
     size=config_lib.heatmap_size(config),
     stride=config.model.patch / 4,
     spread=config.diffusion.spread,
   )
-  target = jnp.where(batch["labelled"][:, None, None], target, 0.0)
-  d = config.diffusion
-  split = jax.vmap(functools.partial(jax.random.split, num=2))(keys)
-  draw_time = functools.partial(jax.random.randint, shape=(), minval=1)
-  number = jax.vmap(functools.partial(draw_time, maxval=d.steps + 1))(
-    split[:, 0]
+  return jnp.where(batch["labelled"][:, None, None], maps, 0.0)
+
+
+def draws(
+  config: ml_collections.ConfigDict, keys: jax.Array
+) -> tuple[Float[Array, "b"], Float[Array, "b y x k"], Bool[Array, "b"]]:
+  """Time, noise and "align to itself" of each clip, functions of its key.
+
+  The time is uniform over the schedule's T steps.
+  """
+  number_key, noise_key, coin_key = jax.vmap(
+    functools.partial(jax.random.split, num=3), out_axes=1
+  )(keys)
+  last = config.diffusion.steps
+  number = jax.vmap(lambda k: jax.random.randint(k, (), 1, last + 1))(
+    number_key
   )
-  time = number / d.steps
-  noise = jax.vmap(
-    functools.partial(jax.random.normal, shape=target.shape[1:])
-  )(split[:, 1])
-  kept = process.alpha_bar(time, schedule=d.schedule, steps=d.steps)
-  x0 = process.to_signal(target, d.signal_scale)
-  return target, process.add_noise(x0, noise, kept), time
+  _, shape, _ = estimator.inputs(config, 1)
+  noise = jax.vmap(lambda k: jax.random.normal(k, shape.shape[1:]))(noise_key)
+  coin = jax.vmap(lambda k: jax.random.bernoulli(k, config.train.self_aligned))(
+    coin_key
+  )
+  return number / last, noise, coin
 
 
 def loss_sum(
@@ -88,19 +97,33 @@ def loss_sum(
 ) -> jax.Array:
   """Squared error summed over labelled joints, mean over heatmap cells.
 
+  With `train.self_aligned` > 0, that share of the clips is noised from the
+  model's own estimate out of pure noise instead of the truth, which is what it
+  meets at inference.
+
   Source: Feng et al. 2023 (arXiv 2307.16687): L2 between predicted and true
-  heatmaps. Differs: joints that are not labelled, or outside the crop, have
-  no part in it, as in the rest of the family.
+  heatmaps; self-aligned denoising: Ji et al. 2023, DDP (arXiv 2303.17559).
+  Differs: joints that are not labelled, or outside the crop, have no part in
+  it, as in the rest of the family.
   """
-  target, noisy, time = noisy_targets(config, batch["key"], batch)
-  predicted: Any = estimator.build_model(config).apply(
-    {"params": params},
-    batch["frames"],
-    noisy,
-    time,
-    train=True,
-    rngs={"dropout": key},
+  d = config.diffusion
+  apply: Any = functools.partial(
+    estimator.build_model(config).apply, {"params": params}
   )
+  features = apply(
+    batch["frames"], train=True, method="encode", rngs={"dropout": key}
+  )
+  target = targets(config, batch)
+  time, noise, aligned = draws(config, batch["key"])
+  clean = target
+  if config.train.self_aligned > 0:
+    own = apply(noise, jnp.ones_like(time), features, method="denoise")
+    own = jax.lax.stop_gradient(jnp.clip(own, 0, 1))
+    clean = jnp.where(aligned[:, None, None, None], own, target)
+  kept = process.alpha_bar(time, schedule=d.schedule, steps=d.steps)
+  x0 = process.to_signal(clean, d.signal_scale)
+  noisy = process.add_noise(x0, noise, kept)
+  predicted = apply(noisy, time, features, method="denoise")
   error = jnp.square(predicted - target).mean(axis=(1, 2))
   return jnp.where(_weighed(batch), error, 0).sum()
 

@@ -57,14 +57,16 @@ def start():
   return config, optimiser, state.replace(params=params, ema=params)
 
 
-def test_loss_is_the_mean_over_labelled_joints_of_valid_clips(start):
-  config, _, state = start
-  batch = _batch()
-  keys = step_lib.clip_keys(config, jnp.asarray(3), batch)
-  target, noisy, time = step_lib.noisy_targets(config, keys, batch)
-  predicted = estimator.build_model(config).apply(
-    {"params": state.params}, batch["frames"], noisy, time
-  )
+def _noisy(config, keys, batch):
+  """Targets, the same with noise, and times: the recipe, step by step."""
+  target = step_lib.targets(config, batch)
+  time, noise, aligned = step_lib.draws(config, keys)
+  x0 = process.to_signal(target, config.diffusion.signal_scale)
+  kept = process.alpha_bar(time)
+  return target, process.add_noise(x0, noise, kept), time, noise, aligned
+
+
+def _mean_error(batch, predicted, target):
   errors = []
   for b in range(8):
     for k in range(17):
@@ -72,27 +74,69 @@ def test_loss_is_the_mean_over_labelled_joints_of_valid_clips(start):
         errors.append(
           np.square(predicted[b, ..., k] - target[b, ..., k]).mean()
         )
-  _, optimiser, _ = start
+  return np.mean(errors)
+
+
+def test_loss_is_the_mean_over_labelled_joints_of_valid_clips(start):
+  config, optimiser, state = start
+  batch = _batch()
+  keys = step_lib.clip_keys(config, jnp.asarray(3), batch)
+  target, noisy, time, _, _ = _noisy(config, keys, batch)
+  predicted = estimator.build_model(config).apply(
+    {"params": state.params}, batch["frames"], noisy, time
+  )
   step = jax.jit(step_lib.make_step(config, optimiser))
   _, metrics = step(state.replace(step=jnp.asarray(3, jnp.int32)), batch)
-  np.testing.assert_allclose(metrics["loss"], np.mean(errors), rtol=1e-5)
+  expected = _mean_error(batch, predicted, target)
+  np.testing.assert_allclose(metrics["loss"], expected, rtol=1e-5)
+
+
+def test_self_aligned_clips_are_noised_from_the_model_s_own_estimate(start):
+  config, _, state = start
+  config = config_lib.copy(config)
+  config.train.self_aligned = 0.5
+  batch = _batch()
+  keys = step_lib.clip_keys(config, jnp.asarray(3), batch)
+  target, noisy, time, noise, aligned = _noisy(config, keys, batch)
+  assert 0 < aligned.sum() < 8
+  apply = functools.partial(
+    estimator.build_model(config).apply,
+    {"params": state.params},
+    batch["frames"],
+  )
+  own = jnp.clip(apply(noise, jnp.ones(8)), 0, 1)
+  again = process.add_noise(
+    process.to_signal(own, 1.0), noise, process.alpha_bar(time)
+  )
+  predicted = np.where(
+    aligned[:, None, None, None], apply(again, time), apply(noisy, time)
+  )
+  found = step_lib.loss_sum(
+    config, state.params, jax.random.key(0), batch | {"key": keys}
+  )
+  count = int((batch["labelled"] & batch["valid"][:, None]).sum())
+  expected = _mean_error(batch, predicted, target)
+  np.testing.assert_allclose(found / count, expected, rtol=1e-4)
+
+
+def test_an_unlabelled_joint_has_an_empty_target():
+  config, batch = _config(), _batch()
+  target = np.asarray(step_lib.targets(config, batch))
+  labelled = np.asarray(batch["labelled"])
+  assert (target.max(axis=(1, 2))[~labelled] == 0).all()
+  assert (target.max(axis=(1, 2))[labelled] > 0.5).all()
 
 
 def test_times_are_uniform_over_the_schedule_and_noise_is_normal():
   config = _config()
-  batch = _batch(512)
-  keys = step_lib.clip_keys(config, jnp.asarray(0), batch)
-  target, noisy, time = step_lib.noisy_targets(config, keys, batch)
+  keys = jax.random.split(jax.random.key(1), 512)
+  time, noise, aligned = step_lib.draws(config, keys)
   assert time.min() >= 1 / 1000 and time.max() <= 1
-  np.testing.assert_allclose(
-    np.histogram(time, 4, (0, 1))[0] / 512, 0.25, atol=0.08
-  )
-  kept = process.alpha_bar(time)
-  late = np.asarray(time) > 0.9
-  noise = process.noise_of(
-    noisy[late][:1], process.to_signal(target[late][:1], 1.0), kept[late][0]
-  )
-  np.testing.assert_allclose(noise.std(), 1, atol=0.05)
+  counts = np.histogram(time, 4, (0, 1))[0]
+  np.testing.assert_allclose(counts / 512, 0.25, atol=0.08)
+  np.testing.assert_allclose(noise.std(), 1, rtol=0.01)
+  np.testing.assert_allclose(noise.mean(), 0, atol=0.01)
+  assert not aligned.any()
 
 
 def test_noise_is_a_function_of_seed_step_and_place():
