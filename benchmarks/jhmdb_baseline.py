@@ -24,11 +24,11 @@ from flax import linen as nn
 from diffpose_jax import config as config_lib
 from diffpose_jax.data import instances, pipeline, prepare, prepared
 from diffpose_jax.evaluation import measure
-from diffpose_jax.model import diffpose, sharding
+from diffpose_jax.model import diffpose, layers, sharding
 from diffpose_jax.pose import geometry, heatmap, skeleton
 from diffpose_jax.training import optim
 
-CHANNELS = (32, 64, 128, 256)  # halved four times: 8x6 cells at the end
+CHANNELS = (64, 128, 256)  # at 32x24, 16x12 and 8x6 cells
 HEAD = 128  # channels of the two deconvolutions back to 32x24
 STRIDE = 4
 
@@ -36,23 +36,20 @@ STRIDE = 4
 class Block(nn.Module):
   """Two 3x3 convolutions around a shortcut."""
 
-  channels: int
-  stride: int
-
   @nn.compact
   def __call__(self, x):
-    """Features (b, y, x, channels), at a stride."""
+    """Features of the same shape."""
     norm = functools.partial(nn.GroupNorm, num_groups=8)
-    conv = functools.partial(nn.Conv, self.channels, (3, 3), use_bias=False)
-    y = nn.relu(norm()(conv(strides=self.stride)(x)))
-    y = norm()(conv()(y))
-    if x.shape != y.shape:
-      x = nn.Conv(self.channels, (1, 1), self.stride, use_bias=False)(x)
-    return nn.relu(x + y)
+    conv = functools.partial(nn.Conv, x.shape[-1], (3, 3), use_bias=False)
+    y = nn.relu(norm()(conv()(x)))
+    return nn.relu(x + norm()(conv()(y)))
 
 
 class PlainNet(nn.Module):
-  """Residual encoder, two deconvolutions, one 1x1 convolution."""
+  """Residual encoder, two deconvolutions, one 1x1 convolution.
+
+  Its strided convolutions are DiffPose's, so that neither is faster for that.
+  """
 
   joints: int
 
@@ -60,10 +57,11 @@ class PlainNet(nn.Module):
   def __call__(self, frames):
     """Heatmaps (b, 32, 24, k) of uint8 frames (b, 1, 128, 96, 3)."""
     x = diffpose.normalise(frames)[:, 0]
-    for channels in CHANNELS:
-      x = Block(channels, 2)(x)
+    for i, channels in enumerate(CHANNELS):
+      x = Block()(layers.Down(channels, 2 if i else 4)(x))
+    x = Block()(x)
     for _ in range(2):
-      x = nn.ConvTranspose(HEAD, (4, 4), (2, 2), use_bias=False)(x)
+      x = layers.Up(HEAD, use_bias=False)(x)
       x = nn.relu(nn.GroupNorm(num_groups=8)(x))
     init = nn.initializers.normal(0.001)
     return nn.Conv(self.joints, (1, 1), kernel_init=init)(x)

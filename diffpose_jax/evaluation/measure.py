@@ -148,9 +148,11 @@ def measure(
   labelled and by head size; `wrists_ankles` pools these alone.
   """
   videos = to_videos(split, people, estimates, truth)
-  result = average_precision.average_precision(
-    truth, videos, skeleton=split.skeleton
-  ).to_json()
+  result: dict[str, Any] = dict(
+    average_precision.average_precision(
+      truth, videos, skeleton=split.skeleton
+    ).to_json()
+  )
   if (people.person < 0).any():
     return result
   longer = (people.box[:, 2:] - people.box[:, :2]).max(axis=1)

@@ -1,6 +1,7 @@
 """One optimiser step, against slow references and its invariances."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -99,7 +100,7 @@ def test_self_aligned_clips_are_noised_from_the_model_s_own_estimate(start):
   keys = step_lib.clip_keys(config, jnp.asarray(3), batch)
   target, noisy, time, noise, aligned = _noisy(config, keys, batch)
   assert 0 < aligned.sum() < 8
-  apply = functools.partial(
+  apply: Any = functools.partial(
     estimator.build_model(config).apply,
     {"params": state.params},
     batch["frames"],
