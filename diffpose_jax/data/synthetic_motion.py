@@ -279,14 +279,18 @@ def sample_motion(
   name: str,
   times: Float[np.ndarray, " t"],
   speed: float,
+  turned: float = 180.0,
 ) -> Motion:
-  """Returns a person's motion, starting near the world's origin."""
+  """Returns a person's motion, starting near the world's origin.
+
+  At first the body is turned from the camera by at most `turned` degrees.
+  """
   activity = synthetic_poses.ACTIVITIES[name]
   angles, lift = sample_angles(rng, activity, times, speed)
   elapsed = (times - times[0]) * speed
   rate = rng.normal(0, 25.0 if activity.gait or name == "free" else 6.0)
   sway = rng.uniform(0, 8) * np.sin(elapsed * rng.uniform(0.3, 1.5))
-  heading = rng.uniform(-180, 180) + rate * elapsed + sway
+  heading = 180 + rng.uniform(-turned, turned) + rate * elapsed + sway
   turn, origin = place(body, angles, lift, heading, activity.anchor)
   if activity.gait == "stairs":
     origin = origin + (0.3 * elapsed)[:, None, None] * np.array([0, 1, 0])

@@ -56,7 +56,9 @@ def _actor(rng, times, name, place, pixels, difficulty):
   """Returns a random person who is at `place` in the middle of the video."""
   body = synthetic_body.sample_body(rng)
   pace = difficulty.speed * rng.uniform(0.75, 1.2)
-  motion = synthetic_motion.sample_motion(rng, body, name, times, pace)
+  motion = synthetic_motion.sample_motion(
+    rng, body, name, times, pace, difficulty.turned
+  )
   middle = motion.origin[len(times) // 2, 0] * np.array([1, 0, 1])
   shift = place - middle
   motion = dataclasses.replace(

@@ -29,6 +29,7 @@ class Difficulty:
   while their neighbours are not. `close`: share of videos with an upper body
   only. `crowd`: share with unlabelled people in an ignore region. `speed`:
   pace of the movements. `activities`: what people do; empty for everything.
+  `turned`: largest angle from facing the camera at the start, degrees.
   """
 
   people: tuple[int, int]
@@ -44,6 +45,7 @@ class Difficulty:
   crowd: float
   speed: float
   activities: tuple[str, ...] = ()
+  turned: float = 180.0
 
 
 @dataclasses.dataclass(frozen=True)
