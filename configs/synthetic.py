@@ -3,7 +3,7 @@
 python -m diffpose_jax.main --config=configs/synthetic.py \
   --workdir=runs/synthetic
 
-Easy, so that 8 minutes of training on two cores suffice: one upright person,
+Easy, for about 8 minutes of training on two cores: one upright person,
 plain surroundings, 128x96 crops, δ = 1, 2.2 million parameters.
 """
 
