@@ -1,14 +1,13 @@
 """The people of a split, one row each: what a clip is cropped around."""
 
 import dataclasses
-import zlib
 
 import ml_collections
 import numpy as np
 from jaxtyping import Float, Int
 
+from diffpose_jax.data import annotations, prepared
 from diffpose_jax.data import boxes as boxes_lib
-from diffpose_jax.data import prepared
 from diffpose_jax.pose import geometry
 
 _JOINT_MARGIN = 1.15  # of the joints' extents, for a person without a box
@@ -192,7 +191,7 @@ def _noise_ids(
 ) -> np.ndarray:
   """A hash of video and track that no machine or run changes; 0 for no track."""
   hashes = [
-    zlib.crc32(f"{split.videos[video]}/{track}".encode()) if track >= 0 else 0
+    annotations.noise_id(split.videos[video], int(track))
     for video, track in zip(split.frames.video[rows], tracks, strict=True)
   ]
   return np.array(hashes, np.uint32)

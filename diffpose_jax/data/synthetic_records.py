@@ -3,26 +3,9 @@
 import numpy as np
 
 from diffpose_jax.data import synthetic_scene
+from diffpose_jax.pose import skeleton
 
-JOINTS = [
-  "nose",
-  "head_bottom",
-  "head_top",
-  "left_ear",
-  "right_ear",
-  "left_shoulder",
-  "right_shoulder",
-  "left_elbow",
-  "right_elbow",
-  "left_wrist",
-  "right_wrist",
-  "left_hip",
-  "right_hip",
-  "left_knee",
-  "right_knee",
-  "left_ankle",
-  "right_ankle",
-]
+JOINTS = list(skeleton.POSETRACK.joints)
 _EARS = (3, 4)
 CATEGORY = {
   "supercategory": "person",
