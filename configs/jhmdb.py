@@ -23,7 +23,7 @@ def get_config():
   config.model.decoder_width = 48
   config.model.heatmap_width = 32
   config.diffusion.signal_scale = 0.5
-  config.train.steps = 2200
+  config.train.steps = 2400
   config.train.batch = 16
   config.train.cpu_devices = 2
   config.train.learning_rate = 1e-3
