@@ -1,6 +1,11 @@
 """Synthetic pre-training of the CPU-size network, for configs/jhmdb.py.
 
 python -m diffpose_jax.main --config=configs/pretrain.py --workdir=runs/pretrain
+
+Measured: 20 minutes of CPU time, rendering and evaluation included; Mean AP
+83.4 on its own validation people. On JHMDB's people, whom it never saw
+(`evaluate --weights=runs/pretrain --root=JHMDB`), PCK by box is 0.19 @0.05, 0.38
+@0.1 and 0.66 @0.2, for the mean pose 0.11, 0.33 and 0.71.
 """
 
 from diffpose_jax import config as config_lib
