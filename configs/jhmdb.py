@@ -17,6 +17,7 @@ def get_config():
   config.data.name = "jhmdb"
   config.data.size = (128, 96)
   config.data.span = 1
+  config.data.order = "full"
   config.augment.rotation = 30.0
   config.augment.colour = 0.3
   config.augment.erase_probability = 0.2

@@ -1,10 +1,8 @@
 """Synthetic pre-training of the CPU-size network, for configs/jhmdb.py.
 
 python -m diffpose_jax.main --config=configs/pretrain.py --workdir=runs/pretrain
-
-Measured: 20 minutes of CPU time with rendering; Mean AP 83.4 on its own people.
-On JHMDB's (`evaluate --weights=runs/pretrain --root=JHMDB`) PCK by box is 0.38
-@0.1, for the mean pose 0.33.
+20 minutes of CPU time. On JHMDB's people, `evaluate --weights=runs/pretrain
+--root=JHMDB`: PCK@0.1 0.38 by box, mean pose 0.33.
 """
 
 from diffpose_jax import config as config_lib
@@ -15,6 +13,7 @@ def get_config():
   config.data.name = "synthetic"
   config.data.size = (128, 96)
   config.data.span = 1
+  config.data.order = "full"
   config.data.synthetic.difficulty = "simple"
   config.data.synthetic.train_videos = 1200
   config.data.synthetic.val_videos = 50

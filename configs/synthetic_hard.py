@@ -15,6 +15,7 @@ def get_config():
   config.data.name = "synthetic"
   config.data.size = (128, 96)
   config.data.span = 1
+  config.data.order = "full"
   config.data.synthetic.difficulty = "hard"
   config.data.synthetic.train_videos = 400
   config.data.synthetic.val_videos = 40

@@ -30,7 +30,7 @@ def default() -> ml_collections.ConfigDict:
 
 def _data() -> ml_collections.ConfigDict:
   c = ml_collections.ConfigDict()
-  c.name = "posetrack18"  # posetrack18 | jhmdb | synthetic
+  c.name = "posetrack18"  # as `prepare --dataset` knows it
   c.root = ""  # source in PoseTrack18 layout; synthetic renders its own
   c.prepared = ""  # prepared TFDS folder; '' is <workdir>/data
   c.train_split = "train"
@@ -38,6 +38,9 @@ def _data() -> ml_collections.ConfigDict:
   c.size = (256, 192)  # crop (height, width), pixels
   c.span = 2  # δ: frames on each side of the key frame
   c.enlarge = 1.25  # of the key frame's box, as in the paper
+  # near: neighbouring frames are read together, so that each is decoded about
+  # once; full: anyone at any time, for sets whose decoded frames fit in memory
+  c.order = "near"
   c.threads = 2  # that decode and crop
   c.cache_bytes = 2 << 30  # of decoded frames that training keeps in memory
   c.synthetic = ml_collections.ConfigDict()
@@ -166,7 +169,7 @@ def check(config: ml_collections.ConfigDict) -> None:
   _check_together(config)
 
 
-# What each key must be by itself.
+# What each key must be by itself; `prepare` checks data.name.
 _LOWEST = {
   "seed": 0,
   "data.span": 0,
@@ -208,7 +211,7 @@ _SHARES = {  # from 0 to the highest that can work
   "evaluate.eta": 1,
 }
 _CHOICES = {
-  "data.name": ("posetrack18", "jhmdb", "synthetic"),
+  "data.order": ("near", "full"),
   "model.stem": ("patch", "conv"),
   "model.dtype": ("float32", "bfloat16"),
   "model.scales": (1, 3),

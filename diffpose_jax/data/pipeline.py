@@ -13,6 +13,7 @@ threads, of the number of hosts, or of where the run was resumed.
 """
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,14 +21,22 @@ import cv2
 import grain
 import ml_collections
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int, UInt8
 
-from diffpose_jax.data import augment, images, instances, prepared
+from diffpose_jax.data import (
+  augment,
+  frame_cache,
+  images,
+  instances,
+  order,
+  prepared,
+)
 from diffpose_jax.pose import geometry
 from diffpose_jax.pose import skeleton as skeletons
 
 Batch = dict[str, np.ndarray]
 _Clip = dict[str, Any]  # one row of a batch
+_FACTORS = 16  # more than any factor that a picture is shrunk by
 
 # Decoded frames kept in memory. Training draws them at random, so a small set
 # should fit whole (6400 frames of 320x240 take 1.5 GB); evaluation goes in
@@ -48,8 +57,8 @@ def train_batches(
 ) -> Iterator[Batch]:
   """Endless augmented batches of the labelled people of a split.
 
-  Every epoch visits each person once, in a new order. Clip number i of the run
-  belongs to step i // batch, and to host i % count.
+  `order.Order` says who comes when. Clip number i of the run belongs to step
+  i // batch, and to host i % count.
 
   Args:
     split: prepared data.
@@ -72,14 +81,16 @@ def train_batches(
       f" fewer than train.batch {batch}; set --config.train.batch to at most "
       f"{len(people)} or give more data"
     )
-  reader = _reader(split, people, config, cache_bytes)
+  zoom = 1 / max(0.05, 1 - config.augment.scale)
+  reader = _reader(split, people, config, cache_bytes, zoom=zoom)
   local = _local_batch(batch, shard)
+  turn = _order(split, people, reader, config, seed, batch)
   clips = (
     grain.MapDataset.range(len(people))
-    .seed(seed)
-    .shuffle()
     .repeat(None)
-    .map_with_index(lambda position, i: reader.train(seed, position, i))
+    .map_with_index(
+      lambda position, _: reader.train(seed, position, turn.at(position))
+    )
   )
   batches = clips[shard[0] :: shard[1]].batch(local)[start_step:]
   return iter(batches.to_iter_dataset(_read_options(config)))
@@ -135,7 +146,9 @@ class _Reader:
   skeleton: skeletons.Skeleton
   config: ml_collections.ConfigDict
   size: tuple[int, int]
-  cache: images.FrameCache
+  factors: np.ndarray  # int64 (frames,), how far each may be shrunk
+  heights: np.ndarray  # int32 (frames,), of the full pictures
+  cache: frame_cache.FrameCache  # pixels by `_key(row, factor)`
 
   def train(self, seed: int, position: int, i: int) -> _Clip:
     """The augmented clip of person `i` at a position of the run."""
@@ -162,7 +175,7 @@ class _Reader:
 
   def _clip(self, i: int, crop: augment.Crop) -> _Clip:
     affine = crop.affine(self.size)
-    frames = [self.cache.get(int(row)) for row in self.rows[i]]
+    frames, affines = self._frames(self.rows[i], affine)
     joints = geometry.apply(affine, self.people.joints[i].astype(np.float64))
     labelled = self.people.labelled[i]
     if crop.mirror:
@@ -173,13 +186,29 @@ class _Reader:
     edge = np.array([width, height]) - 0.5
     labelled = labelled & np.all((joints >= -0.5) & (joints <= edge), axis=1)
     return {
-      "frames": warp(frames, affine, self.size),
+      "frames": warp(frames, affines, self.size),
       "joints": np.where(labelled[:, None], joints, 0).astype(np.float32),
       "labelled": labelled,
       "valid": np.bool_(True),
       "index": np.int32(i),
       "noise_id": self.people.noise_id[i],
     }
+
+  def _frames(
+    self, rows: np.ndarray, affine: Float[np.ndarray, "2 3"]
+  ) -> tuple[list[np.ndarray], Float[np.ndarray, "t 2 3"]]:
+    """Pictures as small as all crops of theirs allow, and affines from them."""
+    most = images.shrinkage(affine)
+    frames, affines = [], []
+    for row in rows:
+      factor = int(self.factors[row])
+      factor = factor if factor <= most else 1  # a half body, much enlarged
+      pixels = self.cache.get(_key(int(row), factor))
+      if len(pixels) == self.heights[row]:
+        factor = 1  # a PNG, which is not shrunk
+      frames.append(pixels)
+      affines.append(images.Scaled(pixels, factor).affine(affine))
+    return frames, np.stack(affines)
 
   def _padding(self) -> _Clip:
     joints = len(self.skeleton.joints)
@@ -196,14 +225,16 @@ class _Reader:
 
 def warp(
   frames: list[UInt8[np.ndarray, "_ _ 3"]],
-  affine: Float[np.ndarray, "2 3"],
+  affines: Float[np.ndarray, "... 2 3"],
   size: tuple[int, int],
 ) -> UInt8[np.ndarray, "t h w 3"]:
-  """Crops of size (height, width) through one affine, bilinear, black outside.
+  """Crops of size (height, width), bilinear, black outside.
 
-  Frames that stand twice in a row (at the edges of a video) are warped once.
+  `affines` is one for all frames or one for each. Frames that stand twice in a
+  row (at the edges of a video) are warped once.
   """
   height, width = size
+  affines = np.broadcast_to(affines, (len(frames), 2, 3))
   crops = np.empty((len(frames), height, width, 3), np.uint8)
   for t, frame in enumerate(frames):
     if t and frame is frames[t - 1]:
@@ -211,7 +242,7 @@ def warp(
     else:
       cv2.warpAffine(
         frame,
-        affine,
+        affines[t],
         (width, height),
         dst=crops[t],
         flags=cv2.INTER_LINEAR,
@@ -226,19 +257,95 @@ def _reader(
   people: instances.Instances,
   config: ml_collections.ConfigDict,
   cache_bytes: int,
+  *,
+  zoom: float = 1.0,
 ) -> _Reader:
   cv2.setNumThreads(0)  # the threads are Grain's
+  rows = instances.clip_rows(split, people.row, config.data.span)
+  boxes = geometry.enlarge(people.box, config.data.enlarge)
+  size = tuple(config.data.size)
+  factors = shrink_factors(
+    boxes, rows, size, frames=len(split.frames), zoom=zoom
+  )
   return _Reader(
     people=people,
-    rows=instances.clip_rows(split, people.row, config.data.span),
-    boxes=geometry.enlarge(people.box, config.data.enlarge),
+    rows=rows,
+    boxes=boxes,
     skeleton=split.skeleton,
     config=config,
-    size=tuple(config.data.size),
-    cache=images.FrameCache(
-      lambda row: images.decode(split.jpeg(row), place=split.place(row)),
-      max_bytes=cache_bytes,
+    size=size,
+    factors=factors,
+    heights=split.frames.height,
+    cache=frame_cache.FrameCache(
+      functools.partial(_decode, split), max_bytes=cache_bytes
     ),
+  )
+
+
+def _key(row: int, factor: int) -> int:
+  """One number for a frame and how far it is shrunk."""
+  return row * _FACTORS + factor
+
+
+def _decode(split: prepared.Split, key: int) -> UInt8[np.ndarray, "h w 3"]:
+  row, factor = divmod(key, _FACTORS)
+  place = split.place(row)
+  return images.decode_scaled(
+    split.jpeg(row), place=place, factor=factor
+  ).pixels
+
+
+def shrink_factors(
+  boxes: Float[np.ndarray, "n 4"],
+  rows: Int[np.ndarray, "n t"],
+  size: tuple[int, int],
+  *,
+  frames: int,
+  zoom: float = 1.0,
+) -> Int[np.ndarray, "frames"]:
+  """How far each frame may be shrunk so that no crop of it enlarges it.
+
+  Args:
+    boxes: what the clips show, edges in the picture.
+    rows: frames of each clip.
+    size: (height, width) of the crops.
+    frames: how many there are.
+    zoom: largest further enlargement of a crop, by augmentation.
+  """
+  height, width = size
+  sides = boxes[:, 2:] - boxes[:, :2]
+  scale = zoom * np.minimum(width / sides[:, 0], height / sides[:, 1])
+  # As `images.shrinkage`: exactly twice the crop's size counts.
+  most = np.clip(np.floor(np.log2((1 + 1e-6) / scale)), 0, 3)
+  result = np.full(frames, 3)
+  np.minimum.at(result, rows, most.astype(int)[:, None])
+  return 1 << result
+
+
+def _order(
+  split: prepared.Split,
+  people: instances.Instances,
+  reader: _Reader,
+  config: ml_collections.ConfigDict,
+  seed: int,
+  batch: int,
+) -> order.Order:
+  """Who comes when; says so where a full shuffle cannot keep its frames."""
+  frames, near = split.frames, config.data.order == "near"
+  memory = order.decoded_bytes(frames.height, frames.width, reader.rows)
+  if not near and memory > reader.cache.max_bytes:
+    print(
+      f"data: {memory / 1e9:.1f} GB of decoded frames do not fit in "
+      f"{reader.cache.max_bytes / 1e9:.1f} GB (data.cache_bytes), so most are "
+      "decoded again for each clip; --config.data.order=near avoids that",
+      flush=True,
+    )
+  return order.Order(
+    frames.video[people.row],
+    frames.frame_index[people.row],
+    seed,
+    batch,
+    near,
   )
 
 
