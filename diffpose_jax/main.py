@@ -84,7 +84,10 @@ VERBS = {
     "diffpose_jax.data.prepare",
     "main",
     "turn a data set into the form that training reads",
-    (Form(("dataset", "out"), ("source", "config")),),
+    (
+      Form(("dataset", "out"), ("source", "config", "skip")),
+      Form(("check", "out")),
+    ),
   ),
 }
 
@@ -94,7 +97,10 @@ FLAGS: dict[str, tuple[type, str]] = {
   "workdir": (str, "where a run lives; default runs/<config's name>"),
   "weights": (pathlib.Path, "workdir of a training run"),
   "split": (str, "split to evaluate; default: the config's validation split"),
-  "boxes": (str, "file of person boxes; evaluate: or gt; predict: or whole"),
+  "boxes": (
+    str,
+    "person boxes (JSON, MOT text, CSV); evaluate: or gt; predict: or whole",
+  ),
   "box_threshold": (float, "ignore boxes that score below it"),
   "steps": (int, "denoising steps"),
   "samples": (int, "ensemble members, averaged"),
@@ -106,13 +112,26 @@ FLAGS: dict[str, tuple[type, str]] = {
   "input": (pathlib.Path, "video, or folder of frames"),
   "out": (pathlib.Path, "what to write: evaluate: a JSON file; else a folder"),
   "root": (pathlib.Path, "data set's root; default: the one trained on"),
-  "dataset": (str, "posetrack18, jhmdb or synthetic"),
+  "dataset": (
+    str,
+    "posetrack17 | posetrack18 | posetrack21 | coco | custom | synthetic | "
+    "[sub_]jhmdb[_2|_3]",
+  ),
+  "check": (bool, "verify what was prepared before: bytes, records, counts"),
+  "skip": (float, "share of pictures that may be left out as unreadable"),
   "source": (pathlib.Path, "folder of the data set as published"),
 }
 
 
 # Smallest values; a smaller one is refused.
-LOWEST = {"box_threshold": 0.0, "steps": 1, "samples": 1, "seed": 0, "eta": 0.0}
+LOWEST = {
+  "box_threshold": 0.0,
+  "steps": 1,
+  "samples": 1,
+  "seed": 0,
+  "eta": 0.0,
+  "skip": 0.0,
+}
 
 
 class UsageError(ValueError):

@@ -1,176 +1,70 @@
-"""TFDS builder for video in PoseTrack18's layout: one record a frame.
+"""TFDS builder for PoseTrack17, 18 and 21, and for video in their layouts."""
 
-Records stand in (video, frame) order, so that the neighbours of a frame are
-the records before and after it. Unlabelled frames are kept, because a clip
-needs them, and pictures stay the bytes of their files.
-"""
-
-import collections
 import pathlib
-from collections.abc import Iterator
-from concurrent import futures
-from typing import Any
+from collections.abc import Mapping
+from typing import ClassVar
 
-import numpy as np
 import tensorflow_datasets as tfds
-import tqdm
 from etils import epath
 
-from diffpose_jax.data import annotations, layout
-from diffpose_jax.pose import skeleton as skeletons
+from diffpose_jax.data import annotations, layout, posetrack17, records
 
-_KEYS = 1 << 127  # TFDS sorts records by keys below 2^128
-_THREADS = 2  # that read and check pictures
-_AHEAD = 64  # pictures checked before they are written
-_Row = tuple[annotations.Video, int]  # a frame by its position
-_SKELETON = skeletons.POSETRACK
+_CONFIGS = {
+  "2018": "PoseTrack18",
+  "2017": "PoseTrack17",
+  "2021": "PoseTrack21",
+  "layout": "Other video in PoseTrack18's layout and JSON",
+}
+
+# The release of 2018 with 74 labelled validation videos is its version 0.2, the
+# one with 170 its version 0.45; results on them cannot be compared.
+_PUBLISHED: dict[str, dict[str, dict[int, str]]] = {
+  "2017": {
+    "train": {250: "PoseTrack17"},
+    "val": {50: "PoseTrack17"},
+  },
+  "2018": {
+    "train": {593: "PoseTrack18"},
+    "val": {74: "PoseTrack18 v0.2", 170: "PoseTrack18 v0.45"},
+    "test": {375: "PoseTrack18"},
+  },
+  "2021": {
+    "train": {593: "PoseTrack21"},
+    "val": {170: "PoseTrack21"},
+  },
+}
 
 
-class Builder(tfds.core.GeneratorBasedBuilder):
-  """Video, people and tracks as in PoseTrack18."""
+class Builder(records.FramesBuilder):
+  """Video, people and tracks of PoseTrack, in its 17 slots of joints."""
 
   # Said, because the module is loaded by file and TFDS cannot find it by name.
   pkg_dir_path = epath.Path(__file__).parent
-  VERSION = tfds.core.Version("1.0.0")
-  RELEASE_NOTES = {"1.0.0": "First version."}  # noqa: RUF012
-  BUILDER_CONFIGS = [  # noqa: RUF012
-    tfds.core.BuilderConfig(
-      name="2018", description="Layout and JSON of PoseTrack18."
-    )
+  HOMEPAGE = "https://posetrack.net"
+  BUILDER_CONFIGS: ClassVar[list[tfds.core.BuilderConfig]] = [
+    tfds.core.BuilderConfig(name=name, description=description)
+    for name, description in _CONFIGS.items()
   ]
   MANUAL_DOWNLOAD_INSTRUCTIONS = (
-    "Give the folder that holds annotations/<split>/*.json and the pictures "
-    "that these name. PoseTrack is on application: see README.md."
+    "Give the folder that holds the annotations and the pictures that these "
+    "name. PoseTrack is on application: see README.md."
   )
 
-  def _info(self) -> tfds.core.DatasetInfo:
-    return self.dataset_info_from_configs(
-      features=_features(len(_SKELETON.joints)),
-      homepage="https://posetrack.net",
-      disable_shuffling=True,
-    )
+  @property
+  def published(self) -> Mapping[str, Mapping[int, str]]:
+    """Counts of the releases; none for other video."""
+    return _PUBLISHED.get(self.builder_config.name, {})
 
-  def _split_generators(
-    self, dl_manager: tfds.download.DownloadManager
-  ) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
-    root = pathlib.Path(dl_manager.manual_dir)
-    # Everything is read and looked for before the first record is written.
-    rows = {split: _rows(root, split) for split in layout.splits(root)}
-    return {
-      split: self._generate_examples(root, split, rows[split]) for split in rows
-    }
+  def splits(self, root: pathlib.Path) -> list[str]:
+    """PoseTrack17's own layouts for 2017, else annotations/<split>/*.json."""
+    if self.builder_config.name == "2017":
+      return posetrack17.splits(root)
+    return layout.splits(root)
 
-  def _generate_examples(
-    self, root: pathlib.Path, split: str, rows: list[_Row]
-  ) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Keys that grow in order, and records."""
-    step = _KEYS // len(rows)  # keys spread out share TFDS's buckets evenly
-    progress = tqdm.tqdm(total=len(rows), desc=split, unit=" frames")
-    with progress, futures.ThreadPoolExecutor(_THREADS) as pool:
-      pictures = _read_ahead(pool, root, rows)
-      for row, (video, at) in enumerate(rows):
-        yield row * step, _record(video, at, next(pictures))
-        progress.update()
-
-
-def _rows(root: pathlib.Path, split: str) -> list[_Row]:
-  """The frames whose pictures are there; ValueError on bad data."""
-  return [
-    (video, at)
-    for video in annotations.read_split(root, split, skeleton=_SKELETON)
-    for at in layout.present(root, video)
-  ]
-
-
-def _features(joints: int) -> tfds.features.FeaturesDict:
-  f = tfds.features
-  return f.FeaturesDict(
-    {
-      "image": f.Image(shape=(None, None, 3), encoding_format="jpeg"),
-      "video": f.Text(doc="stem of the annotation file"),
-      "file_name": f.Text(doc="relative to the root of the data"),
-      "frame_index": f.Scalar(np.int32, doc="position in the video, from 0"),
-      "num_frames": f.Scalar(np.int32, doc="frames the annotation file lists"),
-      "image_id": f.Scalar(np.int64),
-      "height": f.Scalar(np.int32),
-      "width": f.Scalar(np.int32),
-      "labelled": f.Scalar(np.bool_, doc="whether people are labelled here"),
-      "ignore_points": f.Tensor(
-        shape=(None, 2), dtype=np.float32, doc="polygons, end to end"
-      ),
-      "ignore_sizes": f.Tensor(
-        shape=(None,), dtype=np.int32, doc="points of each polygon"
-      ),
-      "people": f.Sequence(
-        {
-          "box": f.Tensor(
-            shape=(4,), dtype=np.float32, doc="xyxy edges, pixels; or NaN"
-          ),
-          "head_box": f.Tensor(
-            shape=(4,), dtype=np.float32, doc="xyxy edges, pixels; or NaN"
-          ),
-          "joints": f.Tensor(
-            shape=(joints, 2), dtype=np.float32, doc="(x, y), pixels"
-          ),
-          "labelled": f.Tensor(shape=(joints,), dtype=np.bool_),
-          "occluded": f.Tensor(shape=(joints,), dtype=np.bool_),
-          "occlusion_known": f.Scalar(np.bool_, doc="False: file is silent"),
-          "track_id": f.Scalar(np.int64),
-          "blur": f.Scalar(np.float32, doc="pixels; or NaN"),
-          "speed": f.Scalar(np.float32, doc="pixels a frame; or NaN"),
-        }
-      ),
-    }
-  )
-
-
-def _read_ahead(
-  pool: futures.Executor, root: pathlib.Path, rows: list[_Row]
-) -> Iterator[layout.Picture]:
-  """Checked pictures in order, of which a few wait at a time."""
-  waiting = collections.deque()
-  for video, at in rows:
-    waiting.append(pool.submit(layout.read_picture, root, video.frames[at]))
-    if len(waiting) >= _AHEAD:
-      yield waiting.popleft().result()
-  for picture in waiting:
-    yield picture.result()
-
-
-def _record(
-  video: annotations.Video, position: int, picture: layout.Picture
-) -> dict[str, Any]:
-  frame = video.frames[position]
-  regions = frame.ignore_regions
-  return {
-    "image": picture.data,
-    "video": video.name,
-    "file_name": frame.file_name,
-    "frame_index": position,
-    "num_frames": len(video.frames),
-    "image_id": frame.image_id,
-    "height": picture.height,
-    "width": picture.width,
-    "labelled": frame.labelled,
-    "ignore_points": np.concatenate(
-      [np.zeros((0, 2), np.float32), *regions]
-    ).astype(np.float32),
-    "ignore_sizes": np.array([len(region) for region in regions], np.int32),
-    "people": [_person(person) for person in frame.people],
-  }
-
-
-def _person(person: annotations.Person) -> dict[str, Any]:
-  nowhere = np.full(4, np.nan, np.float32)
-  known = person.occluded is not None
-  return {
-    "box": nowhere if person.box is None else person.box,
-    "head_box": nowhere if person.head_box is None else person.head_box,
-    "joints": person.joints,
-    "labelled": person.labelled,
-    "occluded": person.occluded if known else np.zeros_like(person.labelled),
-    "occlusion_known": known,
-    "track_id": person.track_id,
-    "blur": person.blur,
-    "speed": person.speed,
-  }
+  def read_split(
+    self, root: pathlib.Path, split: str
+  ) -> list[annotations.Video]:
+    """The videos of a split, joints in PoseTrack's slots."""
+    if self.builder_config.name == "2017":
+      return posetrack17.read_split(root, split, skeleton=self.skeleton)
+    return annotations.read_split(root, split, skeleton=self.skeleton)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from diffpose_jax.data import annotations, prepare
+from diffpose_jax.data import annotations, build
 from diffpose_jax.pose import skeleton
 
 
@@ -51,7 +51,7 @@ def root(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def builder(root, tmp_path_factory):
-  module = prepare.load_builder("posetrack")
+  module = build.load_builder("posetrack")
   data = tmp_path_factory.mktemp("data")
   result = module.Builder(data_dir=data, file_format="array_record")
   result.download_and_prepare(

@@ -8,12 +8,25 @@ import pathlib
 from diffpose_jax.data import annotations, images
 
 _FOLDERS = ("annotations", "posetrack_data")  # PoseTrack18's, PoseTrack21's
-_PICTURES = (".jpg", ".jpeg")
+_PICTURES = {".jpg": images.JPEG, ".jpeg": images.JPEG, ".png": images.PNG}
+# Where any data set has its labels, and in what files.
+_LABELS = {
+  "annotations",
+  "posetrack_data",
+  "posetrack17_annotation_dirs",
+  "posetrack17_json_files",
+  "joint_positions",
+  "puppet_mask",
+  "splits",
+  "sub_splits",
+}
+_LABEL_FILES = (".json", ".mat", ".txt")
+_NO_LABELS = ("synthetic.json",)  # what rendering remembers of itself
 
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-  """A JPEG file that is known to decode."""
+  """A JPEG or PNG file that is known to decode."""
 
   data: bytes
   height: int
@@ -69,15 +82,16 @@ def present(root: pathlib.Path, video: annotations.Video) -> list[int]:
 def read_picture(root: pathlib.Path, frame: annotations.Frame) -> Picture:
   """The bytes of a frame's picture, once they are known to decode.
 
-  Raises ValueError naming the file where it is no JPEG, does not decode, or is
-  of another size than the annotation says.
+  Raises ValueError naming the file where it does not decode, is of another
+  format than its name says, or of another size than the annotation says.
   """
   path = root / frame.file_name
   data = path.read_bytes()
   height, width, _ = images.decode(data, place=str(path)).shape
-  if not data.startswith(images.JPEG):
+  if not data.startswith(_PICTURES.get(path.suffix.lower(), b"\0")):
     raise ValueError(
-      f"{path}: not a JPEG, as PoseTrack18's layout has them; convert it"
+      f"{path}: its content is not what its name says; name JPEG files .jpg "
+      "and PNG files .png"
     )
   said = (frame.height or height, frame.width or width)
   if said != (height, width):
@@ -89,15 +103,17 @@ def read_picture(root: pathlib.Path, frame: annotations.Frame) -> Picture:
 
 
 def fingerprint(root: pathlib.Path) -> str:
-  """Hash of names, sizes and times of the splits' files and all pictures."""
+  """Hash of names, sizes and times of all label files and pictures."""
   digest = hashlib.sha256()
   for folder, subfolders, names in os.walk(root):
     subfolders.sort()
+    labels = _LABELS.intersection(pathlib.Path(folder).relative_to(root).parts)
     for name in sorted(names):
-      # Other JSON (merged files, what tools leave) is not read.
-      labels = os.path.basename(os.path.dirname(folder)) in _FOLDERS
-      suffixes = (*_PICTURES, ".json") if labels else _PICTURES
-      if name.lower().endswith(suffixes):
+      # Other JSON beside the data (what tools leave) is not read.
+      read = _LABEL_FILES if labels or name == "skeleton.json" else ()
+      if name in _NO_LABELS:
+        continue
+      if name.lower().endswith((*_PICTURES, *read)):
         path = os.path.join(folder, name)
         stat = os.stat(path)
         line = (os.path.relpath(path, root), stat.st_size, stat.st_mtime_ns)

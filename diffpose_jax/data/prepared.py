@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from diffpose_jax.data import annotations
+from diffpose_jax.data import annotations, manifest, skeleton_file
 from diffpose_jax.pose import skeleton as skeletons
+
+SKELETON = "skeleton.json"  # the joints of the records
 
 
 def _column(dtype: Any) -> Any:
@@ -111,41 +113,85 @@ def split_names(folder: str | os.PathLike) -> list[str]:
 
 
 def open_split(
-  folder: str | os.PathLike, name: str, *, skeleton: skeletons.Skeleton
+  folder: str | os.PathLike,
+  name: str,
+  *,
+  skeleton: skeletons.Skeleton | None = None,
 ) -> Split:
   """The split `name` of a prepared folder; no picture is read or decoded.
 
+  Args:
+    folder: what `prepare` made.
+    name: of the split.
+    skeleton: joints of the result, found by name: those that the data does not
+      have are not labelled. None: the joints that the data has.
+
   Raises:
-    ValueError: no prepared data there, no such split, it is empty, or it has
-      another number of joints than `skeleton`.
+    ValueError: no prepared data there, or damaged; no such split, or it is
+      empty; or it has no joint of `skeleton`.
   """
   folder = pathlib.Path(folder)
+  manifest.check_sizes(folder)
   source = _source(folder, name)
+  own = _skeleton(folder)
   path = _tables_path(folder, name)
   arrays = _read_tables(path) if path.is_file() else _tables(source)
   videos = tuple(arrays.pop("videos").tolist())
   split = Split(
     name=name,
     folder=folder,
-    skeleton=skeleton,
+    skeleton=own,
     videos=videos,
     frames=_take(Frames, arrays),
     people=_take(People, arrays),
     regions=_take(Regions, arrays),
     source=source,
   )
-  joints = split.people.joints.shape[1]
-  if joints != len(skeleton.joints):
-    raise ValueError(
-      f"{folder} {name}: prepared with {joints} joints, but {skeleton.name} has"
-      f" {len(skeleton.joints)}; take the skeleton it was prepared with"
-    )
   if len(source) != len(split.frames):
     raise ValueError(
       f"{folder} {name}: {len(source)} records but {len(split.frames)} rows in "
       f"{path.name}; prepare the data again"
     )
-  return split
+  if skeleton is None or skeleton.joints == own.joints:
+    return split
+  return _with_joints(split, skeleton)
+
+
+def _skeleton(folder: pathlib.Path) -> skeletons.Skeleton:
+  path = folder / SKELETON
+  if not path.is_file():
+    raise ValueError(
+      f"{path}: no such file, so an older version prepared this data; prepare "
+      "it again"
+    )
+  return skeleton_file.read(path)
+
+
+def _with_joints(split: Split, skeleton: skeletons.Skeleton) -> Split:
+  """The split with its people's joints in the order of another skeleton."""
+  own, wanted = split.skeleton.joints, skeleton.joints
+  there = [name for name in wanted if name in own]
+  if not there:
+    raise ValueError(
+      f"{split.folder} {split.name}: has none of the joints of {skeleton.name} "
+      f"({', '.join(wanted)}); it has {', '.join(own)}"
+    )
+  to = [wanted.index(name) for name in there]
+  of = [own.index(name) for name in there]
+
+  def moved(values: np.ndarray) -> np.ndarray:
+    shape = (len(values), len(wanted), *values.shape[2:])
+    result = np.zeros(shape, values.dtype)
+    result[:, to] = values[:, of]
+    return result
+
+  people = dataclasses.replace(
+    split.people,
+    joints=moved(split.people.joints),
+    labelled=moved(split.people.labelled),
+    occluded=moved(split.people.occluded),
+  )
+  return dataclasses.replace(split, people=people, skeleton=skeleton)
 
 
 def write_tables(folder: pathlib.Path, name: str) -> None:

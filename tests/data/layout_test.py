@@ -17,7 +17,8 @@ def test_splits_are_the_folders_with_json(tmp_path, scene):
   scene.write(tmp_path, "val", videos=1, frames=1)
   scene.write(tmp_path, "train", videos=1, frames=1)
   (tmp_path / "annotations" / "empty").mkdir()
-  (tmp_path / "annotations" / "merged.json").write_text("{}")
+  (tmp_path / "results.json").write_text("{}")
+  (tmp_path / "annotations" / "synthetic.json").write_text("{}")
   assert layout.splits(tmp_path) == ["train", "val"]
 
 
@@ -65,7 +66,8 @@ def test_fingerprint_sees_pictures_and_labels_only(tmp_path, scene):
   scene.write(tmp_path, "train", videos=1, frames=2)
   first = layout.fingerprint(tmp_path)
   (tmp_path / "notes.txt").write_text("hello")
-  (tmp_path / "annotations" / "merged.json").write_text("{}")
+  (tmp_path / "results.json").write_text("{}")
+  (tmp_path / "annotations" / "synthetic.json").write_text("{}")
   assert layout.fingerprint(tmp_path) == first
   picture = next(tmp_path.rglob("000001.jpg"))
   os.utime(picture, ns=(0, 12345))

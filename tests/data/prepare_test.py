@@ -6,7 +6,7 @@ import cv2
 import pytest
 
 from diffpose_jax import config as config_lib
-from diffpose_jax.data import prepare, prepared, synthetic
+from diffpose_jax.data import build, prepare, prepared, records, synthetic
 from diffpose_jax.pose import skeleton
 
 
@@ -26,11 +26,11 @@ def test_the_table_counts_by_hand(tmp_path, scene, capsys):
     tmp_path / "source", "train", labelled=lambda f: f in (2, 3), missing=(0,)
   )
   _prepare(tmp_path)
-  rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+  lines = capsys.readouterr().out.splitlines()
   # 2 videos of 7 frames less one each; 2 x 2 people with 17 joints.
-  assert rows == [
-    ["split", "videos", "frames", "labelled", "people", "joints"],
-    ["train", "2", "12", "4", "4", "68"],
+  assert [" ".join(line.split()) for line in lines] == [
+    "split videos frames labelled people joints missing labels",
+    "train 2 12 4 4 68 2 subset of 2 videos (593 in PoseTrack18)",
   ]
   assert _names(tmp_path) == ["out", "source"]
 
@@ -66,7 +66,7 @@ def _as_png(path):
     (lambda p: p.unlink(), "picture of a labelled frame"),
     (lambda p: p.write_bytes(b""), "empty"),
     (lambda p: p.write_bytes(b"GIF89a"), "neither JPEG nor PNG"),
-    (_as_png, "not a JPEG"),
+    (_as_png, "not what its name says"),
     (lambda p: p.write_bytes(p.read_bytes()[:-50]), "truncated"),
   ],
 )
@@ -130,6 +130,73 @@ def test_what_an_interruption_left_is_removed(tmp_path, scene):
 def test_unknown_dataset_is_refused(tmp_path):
   with pytest.raises(ValueError, match=r"'imagenet' is not known.*posetrack18"):
     prepare.prepare(dataset="imagenet", source=tmp_path, out=tmp_path / "o")
+
+
+def test_unreadable_pictures_are_skipped_within_the_budget(
+  tmp_path, scene, capsys
+):
+  scene.write(tmp_path / "source", "val", videos=1, frames=5)
+  pictures = sorted((tmp_path / "source").rglob("*.jpg"))
+  pictures[1].write_bytes(b"")
+  where = {"dataset": "posetrack18", "source": tmp_path / "source"}
+  with pytest.raises(ValueError, match=r"000001\.jpg: .*empty"):
+    prepare.main(**where, out=tmp_path / "out", skip=0.19)  # 0.95 of a frame
+  prepare.main(**where, out=tmp_path / "out", skip=0.2)
+  assert "left out: " + str(pictures[1]) in capsys.readouterr().out
+  split = prepared.open_split(tmp_path / "out", "val")
+  assert split.frames.frame_index.tolist() == [0, 2, 3, 4]
+  pictures[3].write_bytes(b"GIF89a")
+  with pytest.raises(ValueError, match=r"000003\.jpg: .*neither JPEG nor PNG"):
+    prepare.main(**where, out=tmp_path / "out", skip=0.2)
+
+
+@pytest.mark.parametrize("skip", [-0.1, 1.0])
+def test_a_budget_that_is_no_share_is_refused(tmp_path, skip):
+  with pytest.raises(ValueError, match="share, from 0 to below 1"):
+    prepare.prepare(
+      dataset="posetrack18", source=tmp_path, out=tmp_path / "o", skip=skip
+    )
+
+
+def test_check_prints_the_table_or_names_the_file(tmp_path, scene, capsys):
+  scene.write(tmp_path / "source", "val", videos=1, frames=3)
+  out = _prepare(tmp_path)
+  table = capsys.readouterr().out
+  prepare.main(out=out, check=True)
+  assert table in capsys.readouterr().out
+  shard = next(p for p in out.iterdir() if "array_record" in p.name)
+  shard.write_bytes(shard.read_bytes()[::-1])
+  with pytest.raises(ValueError, match=shard.name):
+    prepare.main(out=out, check=True)
+  with pytest.raises(ValueError, match="no prepared.json"):
+    prepare.main(out=tmp_path / "source", check=True)
+
+
+def test_the_verb_without_a_dataset_says_so(tmp_path):
+  with pytest.raises(ValueError, match="--dataset is missing"):
+    prepare.main(out=tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+  ("config", "split", "videos", "label"),
+  [
+    ("2018", "val", 74, "PoseTrack18 v0.2"),
+    ("2018", "val", 170, "PoseTrack18 v0.45"),
+    ("2018", "val", 73, "subset of 73 videos (74 in PoseTrack18 v0.2, "),
+    ("2017", "train", 250, "PoseTrack17"),
+    ("2021", "val", 170, "PoseTrack21"),
+    ("layout", "val", 74, "as given"),
+  ],
+)
+def test_labels_are_called_by_their_version(
+  tmp_path, config, split, videos, label
+):
+  module = build.load_builder("posetrack")
+  builder = module.Builder(
+    data_dir=tmp_path, config=config, file_format="array_record"
+  )
+  published = builder.published.get(split, {})
+  assert records.label_version(videos, published).startswith(label)
 
 
 def test_ensure_without_a_root_says_which_key_to_set(tmp_path, monkeypatch):
@@ -206,6 +273,6 @@ def test_fewer_synthetic_videos_than_rendered_are_refused(tmp_path):
 
 
 def test_builder_is_found_in_the_checkout():
-  assert prepare.builder_file("posetrack").is_file()
+  assert build.builder_file("posetrack").is_file()
   with pytest.raises(ValueError, match="reinstall"):
-    prepare.builder_file("nothing")
+    build.builder_file("nothing")

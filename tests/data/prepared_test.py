@@ -57,6 +57,7 @@ def test_labels_survive_the_way_through_records(dots):
 def test_tables_from_records_are_those_from_the_file(dots, tmp_path):
   bare = shutil.copytree(dots, tmp_path / "bare")
   (bare / "tables-train.npz").unlink()
+  (bare / "prepared.json").unlink()
   one, other = _open(dots), _open(bare)
   assert one.videos == other.videos
   for table in ("frames", "people", "regions"):
@@ -118,6 +119,7 @@ def test_missing_folder_and_split_are_explained(dots, tmp_path):
 
 def test_damaged_folder_is_explained(dots, tmp_path):
   copy = shutil.copytree(dots, tmp_path / "copy")
+  (copy / "prepared.json").unlink()  # so that damage is met while reading
   (copy / "dataset_info.json").write_text("{")
   with pytest.raises(ValueError, match="is damaged"):
     _open(copy)
@@ -130,6 +132,7 @@ def test_damaged_folder_is_explained(dots, tmp_path):
 
 def test_tables_of_another_build_are_refused(dots, tmp_path):
   copy = shutil.copytree(dots, tmp_path / "copy")
+  (copy / "prepared.json").unlink()
   shutil.copy(copy / "tables-val.npz", copy / "tables-train.npz")
   with pytest.raises(ValueError, match="14 records but 3 rows"):
     _open(copy)

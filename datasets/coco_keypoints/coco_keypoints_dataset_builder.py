@@ -1,0 +1,41 @@
+"""TFDS builder for COCO keypoints: pictures as videos of one frame."""
+
+import pathlib
+from collections.abc import Mapping
+
+from etils import epath
+
+from diffpose_jax.data import annotations, coco, records
+from diffpose_jax.pose import skeleton as skeletons
+
+
+class Builder(records.FramesBuilder):
+  """People of COCO 2017 with labelled keypoints, in COCO's 17 joints."""
+
+  # Said, because the module is loaded by file and TFDS cannot find it by name.
+  pkg_dir_path = epath.Path(__file__).parent
+  HOMEPAGE = "https://cocodataset.org"
+  MANUAL_DOWNLOAD_INSTRUCTIONS = (
+    "Give the folder that holds annotations/person_keypoints_train2017.json "
+    "and train2017/, likewise for val2017: see README.md."
+  )
+
+  @property
+  def skeleton(self) -> skeletons.Skeleton:
+    """COCO's joints, which are not PoseTrack's."""
+    return skeletons.COCO
+
+  @property
+  def published(self) -> Mapping[str, Mapping[int, str]]:
+    """Pictures with at least one labelled keypoint."""
+    return {"train": {56_599: "COCO 2017"}, "val": {2_346: "COCO 2017"}}
+
+  def splits(self, root: pathlib.Path) -> list[str]:
+    """One split a file of keypoints."""
+    return coco.splits(root)
+
+  def read_split(
+    self, root: pathlib.Path, split: str
+  ) -> list[annotations.Video]:
+    """A video of one frame for each picture with people."""
+    return coco.read_split(root, split, skeleton=self.skeleton)

@@ -1,0 +1,225 @@
+"""Prepared records: what one holds, and the builder that writes them.
+
+One record is one frame. Records stand in (video, frame) order, so that the
+neighbours of a frame are the records before and after it. Unlabelled frames
+are kept, because a clip needs them, and pictures stay the bytes of their files.
+"""
+
+import abc
+import collections
+import pathlib
+from collections.abc import Iterator, Mapping
+from concurrent import futures
+from typing import Any, ClassVar
+
+import numpy as np
+import tensorflow_datasets as tfds
+import tqdm
+
+from diffpose_jax.data import annotations, layout
+from diffpose_jax.pose import skeleton as skeletons
+
+_KEYS = 1 << 127  # TFDS sorts records by keys below 2^128
+_THREADS = 2  # that read and check pictures
+_AHEAD = 64  # pictures checked before they are written
+_Row = tuple[annotations.Video, int]  # a frame by its position
+
+
+class FramesBuilder(  # pyright: ignore[reportGeneralTypeIssues]
+  tfds.core.GeneratorBasedBuilder,
+  abc.ABC,
+  skip_registration=True,  # pyright: ignore[reportCallIssue]
+):
+  """What the builders of `datasets/` share: they differ in how files are read.
+
+  `skip` is the largest share of a split's pictures that may be left out because
+  they do not decode; at 0 the first one is an error. After the build, `skipped`
+  says which were left out and why, `missing` how many unlabelled frames have no
+  picture, and `labels` how the labels of each split are called.
+  """
+
+  VERSION = tfds.core.Version("1.0.0")
+  RELEASE_NOTES: ClassVar[dict[str, str]] = {"1.0.0": "First version."}
+  HOMEPAGE: ClassVar[str]
+
+  def __init__(self, *, skip: float = 0.0, **kwargs: Any) -> None:
+    super().__init__(**kwargs)
+    self.skip = skip
+    self.skipped: list[str] = []
+    self.missing: dict[str, int] = {}
+    self.labels: dict[str, str] = {}
+
+  @property
+  def skeleton(self) -> skeletons.Skeleton:
+    """The joints of the records."""
+    return skeletons.POSETRACK
+
+  @property
+  def published(self) -> Mapping[str, Mapping[int, str]]:
+    """Of each published split: number of videos, and its labels' name."""
+    return {}
+
+  @abc.abstractmethod
+  def splits(self, root: pathlib.Path) -> list[str]:
+    """Names of the splits in `root`; ValueError where there are none."""
+
+  @abc.abstractmethod
+  def read_split(
+    self, root: pathlib.Path, split: str
+  ) -> list[annotations.Video]:
+    """The videos of a split; ValueError names an unsound file and record."""
+
+  def _info(self) -> tfds.core.DatasetInfo:
+    return self.dataset_info_from_configs(
+      features=features(len(self.skeleton.joints)),
+      homepage=self.HOMEPAGE,
+      disable_shuffling=True,
+    )
+
+  def _split_generators(
+    self, dl_manager: tfds.download.DownloadManager
+  ) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
+    root = pathlib.Path(dl_manager.manual_dir)
+    # Everything is read and looked for before the first record is written.
+    rows = {split: self._rows(root, split) for split in self.splits(root)}
+    return {
+      split: self._generate_examples(root, split, rows[split]) for split in rows
+    }
+
+  def _rows(self, root: pathlib.Path, split: str) -> list[_Row]:
+    """The frames whose pictures are there; ValueError on bad data."""
+    videos = self.read_split(root, split)
+    rows = [(v, at) for v in videos for at in layout.present(root, v)]
+    self.missing[split] = sum(len(v.frames) for v in videos) - len(rows)
+    self.labels[split] = label_version(
+      len(videos), self.published.get(split, {})
+    )
+    return rows
+
+  def _generate_examples(
+    self, root: pathlib.Path, split: str, rows: list[_Row]
+  ) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Keys that grow in order, and records."""
+    step = _KEYS // len(rows)  # keys spread out share TFDS's buckets evenly
+    budget = int(self.skip * len(rows))
+    progress = tqdm.tqdm(total=len(rows), desc=split, unit=" frames")
+    with progress, futures.ThreadPoolExecutor(_THREADS) as pool:
+      pictures = _read_ahead(pool, root, rows)
+      for row, (video, at) in enumerate(rows):
+        progress.update()
+        try:
+          picture = next(pictures).result()
+        except ValueError as error:
+          if not budget:
+            raise
+          budget -= 1
+          self.skipped.append(f"{error}")
+          continue
+        yield row * step, _record(video, at, picture)
+
+
+def label_version(videos: int, published: Mapping[int, str]) -> str:
+  """What the labels of a split of so many videos are called."""
+  if videos in published:
+    return published[videos]
+  if not published:
+    return "as given"
+  known = ", ".join(f"{count} in {name}" for count, name in published.items())
+  return f"subset of {videos} videos ({known})"
+
+
+def features(joints: int) -> tfds.features.FeaturesDict:
+  """Types and shapes of a record; boxes are edges in picture pixels."""
+  f = tfds.features
+  return f.FeaturesDict(
+    {
+      "image": f.Image(shape=(None, None, 3), doc="JPEG or PNG, as it was"),
+      "video": f.Text(doc="unique in the split"),
+      "file_name": f.Text(doc="relative to the root of the data"),
+      "frame_index": f.Scalar(np.int32, doc="position in the video, from 0"),
+      "num_frames": f.Scalar(np.int32, doc="frames the annotation file lists"),
+      "image_id": f.Scalar(np.int64),
+      "height": f.Scalar(np.int32),
+      "width": f.Scalar(np.int32),
+      "labelled": f.Scalar(np.bool_, doc="whether people are labelled here"),
+      "ignore_points": f.Tensor(
+        shape=(None, 2), dtype=np.float32, doc="polygons, end to end"
+      ),
+      "ignore_sizes": f.Tensor(
+        shape=(None,), dtype=np.int32, doc="points of each polygon"
+      ),
+      "people": f.Sequence(_person_features(joints)),
+    }
+  )
+
+
+def _person_features(joints: int) -> dict[str, Any]:
+  f = tfds.features
+  return {
+    "box": f.Tensor(
+      shape=(4,), dtype=np.float32, doc="xyxy edges, pixels; or NaN"
+    ),
+    "head_box": f.Tensor(
+      shape=(4,), dtype=np.float32, doc="xyxy edges, pixels; or NaN"
+    ),
+    "joints": f.Tensor(
+      shape=(joints, 2), dtype=np.float32, doc="(x, y), pixels"
+    ),
+    "labelled": f.Tensor(shape=(joints,), dtype=np.bool_),
+    "occluded": f.Tensor(shape=(joints,), dtype=np.bool_),
+    "occlusion_known": f.Scalar(np.bool_, doc="False: file is silent"),
+    "track_id": f.Scalar(np.int64),
+    "blur": f.Scalar(np.float32, doc="pixels; or NaN"),
+    "speed": f.Scalar(np.float32, doc="pixels a frame; or NaN"),
+  }
+
+
+def _read_ahead(
+  pool: futures.Executor, root: pathlib.Path, rows: list[_Row]
+) -> Iterator[futures.Future[layout.Picture]]:
+  """Checked pictures in order, of which a few wait at a time."""
+  waiting = collections.deque()
+  for video, at in rows:
+    waiting.append(pool.submit(layout.read_picture, root, video.frames[at]))
+    if len(waiting) >= _AHEAD:
+      yield waiting.popleft()
+  yield from waiting
+
+
+def _record(
+  video: annotations.Video, position: int, picture: layout.Picture
+) -> dict[str, Any]:
+  frame = video.frames[position]
+  regions = frame.ignore_regions
+  return {
+    "image": picture.data,
+    "video": video.name,
+    "file_name": frame.file_name,
+    "frame_index": position,
+    "num_frames": len(video.frames),
+    "image_id": frame.image_id,
+    "height": picture.height,
+    "width": picture.width,
+    "labelled": frame.labelled,
+    "ignore_points": np.concatenate(
+      [np.zeros((0, 2), np.float32), *regions]
+    ).astype(np.float32),
+    "ignore_sizes": np.array([len(region) for region in regions], np.int32),
+    "people": [_person(person) for person in frame.people],
+  }
+
+
+def _person(person: annotations.Person) -> dict[str, Any]:
+  nowhere = np.full(4, np.nan, np.float32)
+  known = person.occluded is not None
+  return {
+    "box": nowhere if person.box is None else person.box,
+    "head_box": nowhere if person.head_box is None else person.head_box,
+    "joints": person.joints,
+    "labelled": person.labelled,
+    "occluded": person.occluded if known else np.zeros_like(person.labelled),
+    "occlusion_known": known,
+    "track_id": person.track_id,
+    "blur": person.blur,
+    "speed": person.speed,
+  }
