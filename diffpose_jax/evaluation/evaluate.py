@@ -162,12 +162,15 @@ def choose_people(
   boxes = boxes_lib.read_boxes(source, truth, threshold=threshold)
   people = instances_lib.box_instances(split, boxes)
   people = people.take(np.flatnonzero(split.frames.labelled[people.row]))
-  return people, {
+  protocol: dict[str, Any] = {
     "boxes": f"detections of {pathlib.Path(source).name}",
     "box_threshold": threshold,
     "boxes_below_threshold": boxes.below_threshold,
     "boxes_of_other_images": boxes.unknown_images,
   }
+  if boxes.outside:
+    protocol["boxes_outside_pictures"] = boxes.outside
+  return people, protocol
 
 
 def finish(

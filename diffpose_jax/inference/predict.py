@@ -172,7 +172,13 @@ def open_detector(
   named = annotations.Video(
     path.stem,
     tuple(
-      annotations.Frame(file_name=name, image_id=index, labelled=False)
+      annotations.Frame(
+        file_name=name,
+        image_id=index,
+        labelled=False,
+        height=info.height,
+        width=info.width,
+      )
       for index, name in enumerate(_frame_names(path, info))
     ),
   )
@@ -188,6 +194,12 @@ def open_detector(
       boxes,
       found.unknown_images,
       path,
+    )
+  if found.outside:
+    logging.warning(
+      "%s: %d boxes have no part in their pictures; left out",
+      boxes,
+      found.outside,
     )
   protocol = {"boxes": pathlib.Path(boxes).name, "box_threshold": threshold}
   return lambda index, size: people[index], protocol

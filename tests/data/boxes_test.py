@@ -3,9 +3,9 @@ import json
 import numpy as np
 import pytest
 
-from diffpose_jax.data import annotations, boxes
+from diffpose_jax.data import annotations, box_files, boxes
 from diffpose_jax.data.annotations import Frame, Video
-from diffpose_jax.pose import skeleton
+from diffpose_jax.pose import geometry, skeleton
 
 
 def video(name, first_id, count):
@@ -64,21 +64,6 @@ def test_an_empty_list_is_no_boxes(tmp_path):
   assert got.video.shape == (0,)
 
 
-@pytest.mark.parametrize("key", ["image_name", "file_name"])
-@pytest.mark.parametrize("prefix", ["images/val/", "elsewhere/", ""])
-def test_images_are_found_by_name(tmp_path, key, prefix):
-  got = read(
-    tmp_path,
-    [
-      {key: f"{prefix}b/000004.jpg", "bbox": [1, 2, 3, 5], "score": 1},
-      {key: f"{prefix}c/000004.jpg", "bbox": [1, 2, 3, 5], "score": 1},
-    ],
-  )
-  assert got.video.tolist() == [1]
-  assert got.frame.tolist() == [4]
-  assert got.unknown_images == 1
-
-
 def posetrack(names, ids=None, **more):
   ids = ids or list(range(len(names)))
   return {
@@ -126,7 +111,7 @@ def test_a_folder_is_read_whole(tmp_path):
   assert got.video.tolist() == [0, 1]
   assert got.frame.tolist() == [2, 2]
   (tmp_path / "empty").mkdir()
-  with pytest.raises(ValueError, match=r"no \*\.json in this folder"):
+  with pytest.raises(ValueError, match=r"no \*\.json or .* in this folder"):
     boxes.read_boxes(tmp_path / "empty", VIDEOS, threshold=0.5)
 
 
@@ -172,6 +157,139 @@ def test_whole_reaches_the_outer_edges():
   np.testing.assert_array_equal(
     boxes.whole(7, 11), np.array([-0.5, -0.5, 10.5, 6.5], np.float32)
   )
+
+
+AUTO: box_files.Format = "auto"
+FORMATS: tuple[box_files.Format, ...] = ("coco", "posetrack", "mot", "csv")
+# (video, frame, x, y, w, h, score, track), all exact in binary.
+SAME = [
+  (0, 0, 10.5, 20.25, 30.125, 41.0, 0.5, 3),
+  (0, 2, -4.75, 0.0, 19.5, 23.0625, 0.875, 3),
+  (1, 0, 7.0, 11.0, 13.0, 17.0, 1.0, 5),
+  (1, 4, 100.0, 50.5, 1.0, 1.0, 0.25, 0),
+  (1, 4, 3.0, 5.0, 7.5, 2.5, 0.0625, 7),
+]
+
+
+def in_four_formats(root):
+  """The paths of `SAME` as COCO, PoseTrack18, MOT and CSV."""
+  coco, csv = [], ["track_id,y2,x2,y1,x1,confidence,frame,video,note"]
+  tracks = {name: posetrack([]) for name in "ab"}
+  mot = {name: [] for name in "ab"}
+  for v, f, x, y, w, h, score, track in SAME:
+    name, image = "ab"[v], VIDEOS[v].frames[f]
+    more = {"bbox": [x, y, w, h], "score": score, "track_id": track}
+    coco.append({"image_id": image.image_id, "category_id": 1, **more})
+    content = tracks[name]
+    content["images"] = [
+      {"id": frame.image_id, "file_name": frame.file_name}
+      for frame in VIDEOS[v].frames
+    ]
+    content["annotations"].append({"image_id": image.image_id, **more})
+    mot[name].append(
+      f"{f + 1},{track},{x + 1},{y + 1},{w},{h},{score},-1,-1,-1"
+    )
+    csv.append(f"{track},{y + h},{x + w},{y},{x},{score},{f},{name},?")
+  for folder in ("posetrack", "mot"):
+    (root / folder).mkdir()
+  for name in "ab":
+    (root / "posetrack" / f"{name}.json").write_text(json.dumps(tracks[name]))
+    (root / "mot" / f"{name}.txt").write_text("\n".join(mot[name]))
+  (root / "coco.json").write_text(json.dumps(coco))
+  (root / "boxes.csv").write_text("\n".join(csv))
+  return {
+    "coco": root / "coco.json",
+    "posetrack": root / "posetrack",
+    "mot": root / "mot",
+    "csv": root / "boxes.csv",
+  }
+
+
+def test_four_formats_give_the_same_bits(tmp_path):
+  expected = {
+    "video": np.array([0, 0, 1, 1, 1], np.int32),
+    "frame": np.array([0, 2, 0, 4, 4], np.int32),
+    "box": np.array(
+      [
+        [10.5, 20.25, 40.625, 61.25],
+        [-4.75, 0, 14.75, 23.0625],
+        [7, 11, 20, 28],
+        [100, 50.5, 101, 51.5],
+        [3, 5, 10.5, 7.5],
+      ],
+      np.float32,
+    ),
+    "score": np.array([0.5, 0.875, 1, 0.25, 0.0625], np.float32),
+    "track_id": np.array([3, 3, 5, 0, 7], np.int64),
+  }
+  paths = in_four_formats(tmp_path)
+  for name in FORMATS:
+    for stated in (AUTO, name):
+      got = boxes.read_boxes(paths[name], VIDEOS, threshold=0.0, format=stated)
+      for field, array in expected.items():
+        found = getattr(got, field)
+        assert found.dtype == array.dtype
+        assert found.tobytes() == array.tobytes(), (name, field)
+
+
+def test_a_stated_format_is_kept_to(tmp_path):
+  paths = in_four_formats(tmp_path)
+  for stated in FORMATS:
+    for name, path in paths.items():
+      if name != stated:
+        with pytest.raises(ValueError, match=str(tmp_path)):
+          boxes.read_boxes(path, VIDEOS, threshold=0.0, format=stated)
+
+
+def sized(height, width):
+  frames = (Frame("a/0.jpg", 7, False, height=height, width=width),)
+  return [Video("a", frames)]
+
+
+@pytest.mark.parametrize(
+  ("bbox", "inside"),
+  [
+    ([0, 0, 31, 23], True),  # the whole picture
+    ([3, 5, 1, 1], True),  # one pixel
+    ([-900, -900, 1e5, 1e5], True),  # far larger, and not clipped
+    ([30.25, 2, 5, 5], True),  # the last pixel reaches to 30.5
+    ([30.5, 2, 5, 5], False),
+    ([-5.5, 2, 5, 5], False),  # the first pixel begins at -0.5
+    ([-5.5, 2, 5.25, 5], True),
+    ([2, 22.5, 5, 5], False),
+    ([2, -6, 5, 5.5], False),
+  ],
+)
+def test_boxes_outside_the_picture_are_counted(tmp_path, bbox, inside):
+  got = read(
+    tmp_path, [detection(7, bbox=bbox), detection(7, 0.75)], sized(23, 31)
+  )
+  assert got.outside == (0 if inside else 1)
+  x, y, w, h = bbox
+  expected = [[x, y, x + w, y + h]] * inside + [[1, 2, 4, 7]]
+  np.testing.assert_array_equal(got.box, np.array(expected, np.float32))
+  affine = geometry.crop_affine(geometry.enlarge(got.box[0], 1.25), (17, 13))
+  assert np.isfinite(affine).all()
+  assert np.isfinite(geometry.invert(affine)).all()
+  # Of unknown size, a picture may hold any box.
+  assert (
+    read(tmp_path, [detection(7, bbox=bbox)], sized(None, None)).outside == 0
+  )
+
+
+def test_boxes_that_are_all_outside_are_refused(tmp_path):
+  with pytest.raises(ValueError, match=r"none of its 1 boxes .* in 31x23 pix"):
+    read(tmp_path, [detection(7, bbox=[40, 2, 5, 5])], sized(23, 31))
+
+
+def test_a_track_id_is_once_in_a_frame(tmp_path):
+  twice = [detection(100, track_id=4), detection(101, track_id=4)]
+  read(tmp_path, twice)
+  with pytest.raises(ValueError, match=r"\[2\]: track id 4 is twice .*\[1\]"):
+    read(tmp_path, [*twice, detection(101, 0.75, track_id=4)])
+  # Without ids nothing says that they are one person.
+  assert len(read(tmp_path, [detection(100), detection(100)]).score) == 2
+  read(tmp_path, [detection(100, track_id=-1), detection(100, track_id=-1)])
 
 
 def test_real_detections(shared_data):
