@@ -53,7 +53,7 @@ def write_source(root: pathlib.Path, videos: int, frames: int, people: int):
     (root / "images" / name).mkdir(parents=True)
     small = rng.integers(0, 255, (45, 80, 3), np.uint8)
     picture = cv2.resize(small, SIZE[::-1], interpolation=cv2.INTER_CUBIC)
-    noise = rng.normal(0, 9, (*SIZE, 3))
+    noise = rng.normal(0, 4, (*SIZE, 3))
     picture = np.clip(picture + noise, 0, 255).astype(np.uint8)
     listed = []
     for f in range(frames):

@@ -159,7 +159,7 @@ def check(config: ml_collections.ConfigDict) -> None:
       raise ValueError(
         f"{key} is {_get(config, key)}, must be from 0 to {high:g}"
       )
-  for key, options in _CHOICES.items():
+  for key, options in CHOICES.items():
     if _get(config, key) not in options:
       raise ValueError(
         f"{key} is {_get(config, key)!r}, must be one of {list(options)}"
@@ -169,7 +169,7 @@ def check(config: ml_collections.ConfigDict) -> None:
   _check_together(config)
 
 
-# What each key must be by itself; `prepare` checks data.name.
+# What each key must be by itself.
 _LOWEST = {
   "seed": 0,
   "data.span": 0,
@@ -210,7 +210,21 @@ _SHARES = {  # from 0 to the highest that can work
   "train.ema": 1,
   "evaluate.eta": 1,
 }
-_CHOICES = {
+CHOICES = {
+  "data.name": (
+    "posetrack17",
+    "posetrack18",
+    "posetrack21",
+    "coco",
+    "custom",
+    "synthetic",
+    "jhmdb",
+    "jhmdb_2",
+    "jhmdb_3",
+    "sub_jhmdb",
+    "sub_jhmdb_2",
+    "sub_jhmdb_3",
+  ),
   "data.order": ("near", "full"),
   "model.stem": ("patch", "conv"),
   "model.dtype": ("float32", "bfloat16"),

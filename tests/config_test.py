@@ -66,7 +66,7 @@ def test_the_default_can_work():
     ),
     (
       dict(data__name="coco17"),
-      r"data.name is 'coco17', must be one of \['posetrack18', ",
+      r"data.name is 'coco17', must be one of \['posetrack17', ",
     ),
     (dict(model__scales=2), r"model.scales is 2, must be one of \[1, 3\]"),
     (dict(train__schedule="poly"), "train.schedule is 'poly', must be one of"),

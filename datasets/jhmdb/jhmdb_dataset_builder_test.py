@@ -53,7 +53,7 @@ def test_lists_that_are_not_there_are_named(root, tmp_path):
 
 
 def test_a_rewritten_set_has_one_division(tmp_path):
-  (tmp_path / "rewritten").mkdir()
+  (tmp_path / "rewritten" / "annotations").mkdir(parents=True)
   with pytest.raises(ValueError, match="--dataset=jhmdb"):
     prepare.prepare(
       dataset="jhmdb_3", source=tmp_path / "rewritten", out=tmp_path / "out"

@@ -85,9 +85,9 @@ def prepare(
   with build.lock(out):
     if dataset == "synthetic":
       render(source, settings or config_lib.default().data.synthetic)
-    if not source.is_dir():
+    if not source.is_dir() or not any(source.iterdir()):
       raise ValueError(
-        f"data root {source} does not exist; give the folder that holds the "
+        f"data root {source} does not exist or is empty; give the folder that holds the "
         f"data of {dataset}, as the README of its builder says"
       )
     make = build.builder_of(dataset, source, skip)

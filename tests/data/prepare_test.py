@@ -127,6 +127,10 @@ def test_what_an_interruption_left_is_removed(tmp_path, scene):
   assert _names(tmp_path) == ["out", "source"]
 
 
+def test_configs_and_builders_know_the_same_data_sets():
+  assert set(build.DATASETS) == set(config_lib.CHOICES["data.name"])
+
+
 def test_unknown_dataset_is_refused(tmp_path):
   with pytest.raises(ValueError, match=r"'imagenet' is not known.*posetrack18"):
     prepare.prepare(dataset="imagenet", source=tmp_path, out=tmp_path / "o")
@@ -223,6 +227,12 @@ def test_ensure_takes_root_from_key_or_variable(tmp_path, scene, monkeypatch):
   # Prepared data needs its source no more.
   monkeypatch.delenv(prepare.ROOT_VARIABLE)
   assert prepare.ensure(config, tmp_path / "run") == out
+
+
+def test_an_empty_root_is_named(tmp_path):
+  (tmp_path / "source").mkdir()
+  with pytest.raises(ValueError, match=r"source does not exist or is empty"):
+    _prepare(tmp_path)
 
 
 def test_the_verb_without_a_source_says_so(tmp_path, monkeypatch):

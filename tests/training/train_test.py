@@ -214,6 +214,15 @@ def test_a_state_lost_in_its_step_is_not_saved(capsys):
   assert "goes on from 2" in capsys.readouterr().out
 
 
+@pytest.fixture
+def python_interrupts():
+  """Python's own handler, which a job in the background starts without."""
+  before = signal.signal(signal.SIGINT, signal.default_int_handler)
+  yield
+  signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("python_interrupts")
 def test_ctrl_c_waits_for_the_step_but_twice_does_not():
   before = signal.getsignal(signal.SIGINT)
   with train._interrupts_held() as stop_if_asked:
