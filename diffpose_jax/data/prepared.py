@@ -89,6 +89,7 @@ class Split:
   people: People
   regions: Regions
   source: Any  # random access to the records, pictures not decoded
+  labels: str = ""  # their version, as the manifest calls it
 
   def jpeg(self, row: int | np.integer) -> bytes:
     """Bytes of the picture of a row of `frames`."""
@@ -146,6 +147,7 @@ def open_split(
     people=_take(People, arrays),
     regions=_take(Regions, arrays),
     source=source,
+    labels=(manifest.read(folder) or {"labels": {}})["labels"].get(name, ""),
   )
   if len(source) != len(split.frames):
     raise ValueError(

@@ -136,6 +136,7 @@ def evaluate_split(
   result["protocol"] = {
     "data": config.data.name,
     "split": split.name,
+    "labels": split.labels,
     "videos": len(split.videos),
     "people": len(people),
     **source,

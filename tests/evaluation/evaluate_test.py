@@ -20,6 +20,8 @@ from diffpose_jax.weights import checkpoint
 K = len(POSETRACK.joints)
 PICTURE = (60, 83)  # (height, width)
 
+LABELS = "subset of 2 videos (74 in PoseTrack18 v0.2, 170 in PoseTrack18 v0.45)"
+
 
 def _write(root, split, videos, *, frames=3):
   """A split with two people a frame; the last frame of each is unlabelled."""
@@ -173,6 +175,7 @@ def test_who_knows_the_truth_scores_100(root, val):
   assert run.result["protocol"] == {
     "data": "posetrack18",
     "split": "val",
+    "labels": LABELS,
     "videos": 2,
     "people": 8,
     "boxes": "ground truth",
@@ -234,6 +237,7 @@ def test_weights_with_ground_truth_boxes(workdir, tmp_path, capsys):
   assert protocol == {
     "data": "posetrack18",
     "split": "val",
+    "labels": LABELS,
     "videos": 2,
     "people": 8,
     "boxes": "ground truth",
