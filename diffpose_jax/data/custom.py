@@ -16,9 +16,6 @@ from diffpose_jax.pose import skeleton as skeleton_lib
 
 SKELETON = "skeleton.json"  # below the root
 
-read_skeleton = skeleton_file.read
-write_skeleton = skeleton_file.write
-
 
 def splits(root: str | os.PathLike) -> list[str]:
   """Names of the splits, sorted: of files and folders in ROOT/annotations.

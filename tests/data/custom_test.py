@@ -211,18 +211,12 @@ def test_unsound_people_are_refused(tmp_path, key, value, message):
   assert "\n" not in str(caught.value)
 
 
-def test_skeletons_are_read_and_written_here_too(tmp_path):
-  joints = write_root(tmp_path, 23)
-  custom.write_skeleton(tmp_path / "again.json", joints)
-  assert custom.read_skeleton(tmp_path / "again.json") == joints
-
-
 def test_the_skeleton_in_the_readme_is_one(tmp_path):
   folder = pathlib.Path(__file__).resolve().parents[2] / "datasets" / "custom"
   text = (folder / "README.md").read_text()
   (block,) = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
   (tmp_path / "s.json").write_text(block)
-  joints = custom.read_skeleton(tmp_path / "s.json")
+  joints = skeleton_file.read(tmp_path / "s.json")
   assert joints.pairs == ((1, 2),)
   assert [name for name, _ in joints.groups] == [
     "nose",
