@@ -30,7 +30,7 @@ def default() -> ml_collections.ConfigDict:
 
 def _data() -> ml_collections.ConfigDict:
   c = ml_collections.ConfigDict()
-  c.name = "posetrack18"  # as `prepare --dataset` knows it
+  c.name = "posetrack18"  # see `CHOICES`; own joints are not trained on yet
   c.root = ""  # source in PoseTrack18 layout; synthetic renders its own
   c.prepared = ""  # prepared TFDS folder; '' is <workdir>/data
   c.train_split = "train"
@@ -215,8 +215,6 @@ CHOICES = {
     "posetrack17",
     "posetrack18",
     "posetrack21",
-    "coco",
-    "custom",
     "synthetic",
     "jhmdb",
     "jhmdb_2",

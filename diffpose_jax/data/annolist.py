@@ -15,24 +15,9 @@ from diffpose_jax.data import annotation_fields as fields
 from diffpose_jax.data import annotations, strict_json
 from diffpose_jax.pose import skeleton as skeleton_lib
 
-# Joint ids 0 to 14 of the annolist form, by the names of the merged form.
-JOINTS = (
-  "right_ankle",
-  "right_knee",
-  "right_hip",
-  "left_hip",
-  "left_knee",
-  "left_ankle",
-  "right_wrist",
-  "right_elbow",
-  "right_shoulder",
-  "left_shoulder",
-  "left_elbow",
-  "left_wrist",
-  "head_bottom",
-  "nose",
-  "head_top",
-)
+# Joint ids 0 to 14: the order of the evaluator, which wrote this form.
+_SLOTS = skeleton_lib.POSETRACK
+JOINTS = tuple(_SLOTS.joints[slot] for slot in _SLOTS.evaluated)
 
 _HEAD = ("x1", "y1", "x2", "y2")
 _ENLARGE = 1.2  # of the joints' extents, to a box

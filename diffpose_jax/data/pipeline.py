@@ -129,9 +129,9 @@ def eval_batches(
   local = _local_batch(batch, shard)
   steps = -(-len(people) // batch)
   # Each host takes a run of neighbours out of every batch: they share frames.
-  order = np.arange(steps * batch).reshape(steps, shard[1], local)[:, shard[0]]
-  clips = grain.MapDataset.range(order.size).map(
-    lambda i: reader.evaluate(int(order.flat[i]))
+  turns = np.arange(steps * batch).reshape(steps, shard[1], local)[:, shard[0]]
+  clips = grain.MapDataset.range(turns.size).map(
+    lambda i: reader.evaluate(int(turns.flat[i]))
   )
   return iter(clips.batch(local).to_iter_dataset(_read_options(config)))
 
@@ -330,14 +330,21 @@ def _order(
   seed: int,
   batch: int,
 ) -> order.Order:
-  """Who comes when; says so where a full shuffle cannot keep its frames."""
+  """Who comes when; says so where the frames that it needs do not fit."""
   frames, near = split.frames, config.data.order == "near"
-  memory = order.decoded_bytes(frames.height, frames.width, reader.rows)
-  if not near and memory > reader.cache.max_bytes:
+  # Of pictures that are shrunk, so much is kept.
+  height, width = (v // reader.factors for v in (frames.height, frames.width))
+  memory = order.decoded_bytes(height, width, reader.rows)
+  if near:
+    used = np.unique(reader.rows)
+    share = batch * order.MIXED * (order.BLOCK + 2 * config.data.span)
+    memory = memory * min(1.0, share / len(used))
+  if memory > reader.cache.max_bytes:
+    advice = "" if near else ", or take --config.data.order=near"
     print(
-      f"data: {memory / 1e9:.1f} GB of decoded frames do not fit in "
-      f"{reader.cache.max_bytes / 1e9:.1f} GB (data.cache_bytes), so most are "
-      "decoded again for each clip; --config.data.order=near avoids that",
+      f"data: the frames that training mixes take {memory / 1e9:.1f} GB and do "
+      f"not fit in {reader.cache.max_bytes / 1e9:.1f} GB, so many are decoded "
+      f"again; raise --config.data.cache_bytes{advice}",
       flush=True,
     )
   return order.Order(

@@ -35,8 +35,8 @@ def main(
     return
   if not dataset:
     raise ValueError(
-      f"--dataset is missing: give one of {', '.join(build.DATASETS)}, or --check to "
-      "verify what lies in --out"
+      f"--dataset is missing: give one of {', '.join(build.DATASETS)}, or "
+      "--check to verify what lies in --out"
     )
   if not source and dataset == "synthetic":
     source = f"{out}-source"
@@ -87,8 +87,8 @@ def prepare(
       render(source, settings or config_lib.default().data.synthetic)
     if not source.is_dir() or not any(source.iterdir()):
       raise ValueError(
-        f"data root {source} does not exist or is empty; give the folder that holds the "
-        f"data of {dataset}, as the README of its builder says"
+        f"data root {source} does not exist or is empty; give the folder that "
+        f"holds the data of {dataset}, as the README of its builder says"
       )
     make = build.builder_of(dataset, source, skip)
     now = build.fingerprint(dataset, source)

@@ -54,6 +54,30 @@ _JOINTS = (
   "right_ankle",
 )
 
+# Slots 5 to 16, shoulders to ankles, are the same in PoseTrack and COCO.
+_BODY_GROUPS = (
+  ("shoulder", (5, 6)),
+  ("elbow", (7, 8)),
+  ("wrist", (9, 10)),
+  ("hip", (11, 12)),
+  ("knee", (13, 14)),
+  ("ankle", (15, 16)),
+)
+_BODY_SIGMAS = (
+  0.079,
+  0.079,
+  0.072,
+  0.072,
+  0.062,
+  0.062,
+  0.107,
+  0.107,
+  0.087,
+  0.087,
+  0.089,
+  0.089,
+)
+
 # PoseTrack17/18/21 files: 17 COCO-like slots, of which the ears are never
 # annotated. `evaluated` is the order in which poseval lists its 15 joints.
 POSETRACK = Skeleton(
@@ -82,12 +106,7 @@ POSETRACK = Skeleton(
   evaluated=(16, 14, 12, 11, 13, 15, 10, 8, 6, 5, 7, 9, 1, 0, 2),
   groups=(
     ("head", (0, 1, 2)),
-    ("shoulder", (5, 6)),
-    ("elbow", (7, 8)),
-    ("wrist", (9, 10)),
-    ("hip", (11, 12)),
-    ("knee", (13, 14)),
-    ("ankle", (15, 16)),
+    *_BODY_GROUPS,
   ),
   # COCO's values; head_bottom and head_top take the shoulders' (mmpose does
   # the same in its PoseTrack18 metadata: fact, not text).
@@ -97,18 +116,7 @@ POSETRACK = Skeleton(
     0.079,
     0.035,
     0.035,
-    0.079,
-    0.079,
-    0.072,
-    0.072,
-    0.062,
-    0.062,
-    0.107,
-    0.107,
-    0.087,
-    0.087,
-    0.089,
-    0.089,
+    *_BODY_SIGMAS,
   ),
 )
 
@@ -161,12 +169,7 @@ COCO = Skeleton(
   evaluated=tuple(range(17)),
   groups=(
     ("head", (0, 1, 2, 3, 4)),
-    ("shoulder", (5, 6)),
-    ("elbow", (7, 8)),
-    ("wrist", (9, 10)),
-    ("hip", (11, 12)),
-    ("knee", (13, 14)),
-    ("ankle", (15, 16)),
+    *_BODY_GROUPS,
   ),
   # As COCO publishes them, nose to ankles.
   sigmas=(
@@ -175,17 +178,6 @@ COCO = Skeleton(
     0.025,
     0.035,
     0.035,
-    0.079,
-    0.079,
-    0.072,
-    0.072,
-    0.062,
-    0.062,
-    0.107,
-    0.107,
-    0.087,
-    0.087,
-    0.089,
-    0.089,
+    *_BODY_SIGMAS,
   ),
 )
