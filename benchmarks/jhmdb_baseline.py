@@ -26,7 +26,8 @@ from diffpose_jax.data import instances, pipeline, prepare, prepared
 from diffpose_jax.evaluation import measure
 from diffpose_jax.model import diffpose, layers, sharding
 from diffpose_jax.pose import geometry, heatmap, skeleton
-from diffpose_jax.training import optim
+from diffpose_jax.training import distort, optim
+from diffpose_jax.training import step as step_lib
 
 CHANNELS = (64, 128, 256)  # at 32x24, 16x12 and 8x6 cells
 HEAD = 128  # channels of the two deconvolutions back to 32x24
@@ -97,6 +98,9 @@ def make_step(net, config, optimiser):
     return total / jnp.maximum(weight.sum(), 1)
 
   def step(params, ema, state, number, batch, rate):
+    keys = step_lib.clip_keys(config, number, batch)
+    frames = distort.distort(keys, batch["frames"], config.augment)
+    batch = batch | {"frames": frames}
     value, grads = jax.value_and_grad(loss)(params, batch)
     updates, state = optimiser.update(grads, state, params)
     updates = jax.tree.map(lambda u: -rate * u, updates)
@@ -125,7 +129,7 @@ def train(config, split, seconds):
   ema, state = params, optimiser.init(params)
   step = jax.jit(make_step(net, config, optimiser))
   batches = pipeline.train_batches(
-    split, config, seed=0, start_step=0, batch=config.train.batch
+    [split], config, seed=0, start_step=0, batch=config.train.batch
   )
   number, began, last = 0, time.process_time(), 0.0
   while (spent := time.process_time() - began) < seconds:

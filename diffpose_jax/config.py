@@ -12,8 +12,6 @@ import pathlib
 
 import ml_collections
 
-JOINTS = 17  # slots of PoseTrack's files
-
 
 def default() -> ml_collections.ConfigDict:
   """The paper's set-up: ViT-B, 256x192 crops, five frames, 60 epochs."""
@@ -30,7 +28,8 @@ def default() -> ml_collections.ConfigDict:
 
 def _data() -> ml_collections.ConfigDict:
   c = ml_collections.ConfigDict()
-  c.name = "posetrack18"  # see `CHOICES`; own joints are not trained on yet
+  c.name = "posetrack18"  # see `CHOICES`
+  c.skeleton = ""  # joints to learn: posetrack | coco; '' is the data's own
   c.root = ""  # source in PoseTrack18 layout; synthetic renders its own
   c.prepared = ""  # prepared TFDS folder; '' is <workdir>/data
   c.train_split = "train"
@@ -43,6 +42,10 @@ def _data() -> ml_collections.ConfigDict:
   c.order = "near"
   c.threads = 2  # that decode and crop
   c.cache_bytes = 2 << 30  # of decoded frames that training keeps in memory
+  # Other prepared sets to mix in, their `train_split`, joints by name; and the
+  # share of each in every batch, rounded to whole clips.
+  c.mixture = ()  # folders that `prepare` made
+  c.shares = ()  # each above 0, below 1 in all
   c.synthetic = ml_collections.ConfigDict()
   c.synthetic.difficulty = "easy"  # simple | easy | hard
   c.synthetic.size = (240, 320)  # picture (height, width), pixels
@@ -64,6 +67,10 @@ def _augment() -> ml_collections.ConfigDict:
   c.half_body_probability = 0.3  # where more than 8 joints are labelled
   c.shift = 0.0  # uniform shift of the box, share of its sides
   c.colour = 0.0  # strength of brightness, contrast and tint jitter, 0 is off
+  # A still picture (a video of one frame) becomes a clip in which the camera
+  # moves: standard deviation of pan (crop sides), zoom and roll (radians), all
+  # per frame.
+  c.camera = 0.02
   c.erase_probability = 0.0  # of a textured rectangle over part of the clip
   return c
 
@@ -117,6 +124,7 @@ def _train() -> ml_collections.ConfigDict:
   c.checkpoint_every = 0  # steps; 0: as often as evaluation
   c.validation_instances = 2000  # at most, evenly spaced; the end takes all
   c.init_from = ""  # workdir whose averaged weights to start from
+  c.accept_new_data = False  # resume although the data changed
   return c
 
 
@@ -175,6 +183,7 @@ _LOWEST = {
   "data.span": 0,
   "data.threads": 0,
   "data.cache_bytes": 0,
+  "augment.camera": 0,
   "model.patch": 1,
   "model.strl_depth": 0,
   "model.decoder_width": 1,
@@ -215,6 +224,8 @@ CHOICES = {
     "posetrack17",
     "posetrack18",
     "posetrack21",
+    "coco",
+    "custom",
     "synthetic",
     "jhmdb",
     "jhmdb_2",
@@ -223,6 +234,7 @@ CHOICES = {
     "sub_jhmdb_2",
     "sub_jhmdb_3",
   ),
+  "data.skeleton": ("", "posetrack", "coco"),
   "data.order": ("near", "full"),
   "model.stem": ("patch", "conv"),
   "model.dtype": ("float32", "bfloat16"),
@@ -250,6 +262,7 @@ def _check_together(config: ml_collections.ConfigDict) -> None:
       f"data.size {tuple(size)} must be divisible by model.patch {patch}, and "
       f"the patch by 4; nearest is size {near} with patch {step}"
     )
+  places(config)
   train, evaluate = config.train, config.evaluate
   if evaluate.steps > evaluate.max_steps:
     raise ValueError(
@@ -273,11 +286,36 @@ def _get(config: ml_collections.ConfigDict, key: str):
   return config
 
 
+def places(config: ml_collections.ConfigDict) -> tuple[int, ...]:
+  """Clips of each data set in a batch: the run's own, then the mixture's.
+
+  Raises ValueError for shares that cannot be.
+  """
+  batch, shares = config.train.batch, config.data.shares
+  folders = config.data.mixture
+  if len(folders) != len(shares):
+    raise ValueError(
+      f"data.mixture has {len(folders)} folders and data.shares "
+      f"{len(shares)} numbers; give each folder its share of a batch"
+    )
+  others = tuple(round(batch * share) for share in shares)
+  if any(count < 1 for count in others) or sum(others) >= batch:
+    raise ValueError(
+      f"data.shares {tuple(shares)} of train.batch {batch} are "
+      f"{', '.join(map(str, others))} clips; each must be at least 1 and at "
+      "least 1 must be left for data.name"
+    )
+  return (batch - sum(others), *others)
+
+
 def train_steps(config: ml_collections.ConfigDict, instances: int) -> int:
-  """Optimiser steps of the whole run over `instances` training examples."""
+  """Optimiser steps of the whole run over `instances` training examples.
+
+  They are those of the run's own data; a mixture's others do not count.
+  """
   if config.train.steps:
     return config.train.steps
-  return math.ceil(config.train.epochs * instances / config.train.batch)
+  return math.ceil(config.train.epochs * instances / places(config)[0])
 
 
 def save(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:

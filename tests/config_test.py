@@ -161,7 +161,8 @@ def test_a_copy_is_its_own():
 
 def test_there_are_configs():
   names = {path.stem for path in CONFIGS}
-  assert {"pt18", "synthetic", "synthetic_hard", "jhmdb"} <= names
+  assert {"pt17", "pt18", "pt21", "coco"} <= names
+  assert {"synthetic", "synthetic_hard", "pretrain", "jhmdb"} <= names
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

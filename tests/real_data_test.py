@@ -16,6 +16,7 @@ from diffpose_jax import main
 from diffpose_jax.data import annotations, prepare, prepared
 from diffpose_jax.evaluation import average_precision, evaluate
 from diffpose_jax.inference import estimator as estimator_lib
+from diffpose_jax.inference import workdir as run_folder
 from diffpose_jax.pose import geometry
 from diffpose_jax.pose.skeleton import POSETRACK
 from diffpose_jax.training import optim
@@ -64,11 +65,11 @@ def workdir(data, tmp_path_factory):
   config = config_lib.default()
   config.update_from_flattened_dict(TINY | {"data.prepared": str(data)})
   optimiser = optim.optimiser(config.train, 1)
-  state = jax.jit(lambda: step_lib.init_state(config, optimiser))()
+  state = jax.jit(lambda: step_lib.init_state(config, POSETRACK, optimiser))()
   checkpoints = checkpoint.Checkpoints(folder)
   checkpoints.save({"params": state.params, "ema": state.ema}, 0, 0.0)
   checkpoints.close()
-  config_lib.save(config, folder / "config.json")
+  run_folder.save(folder, config, POSETRACK)
   return folder
 
 

@@ -1,4 +1,4 @@
-"""Random crop parameters and picture noise, drawn once for a whole clip.
+"""Random crop parameters, drawn once for a whole clip.
 
 All functions are pure in their random generator. The order and the values are
 the family's (PoseWarper, DCPose, FAMI-Pose; `config.augment`): half body, then
@@ -8,10 +8,9 @@ scale, rotation and flip, with one affine for all frames of a clip.
 import dataclasses
 import math
 
-import cv2
 import ml_collections
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float
 
 from diffpose_jax.pose import geometry
 from diffpose_jax.pose import skeleton as skeletons
@@ -20,8 +19,6 @@ _HALF_BODY_ABOVE = 8  # labelled joints
 _HALF_BODY_ENLARGE = 1.5
 # P(N(0, 1) < 0.5): how often the family's code picks the upper half.
 _UPPER_PROBABILITY = 0.5 * (1 + math.erf(0.5 / math.sqrt(2)))
-_ERASE_AREA = (0.02, 0.15)  # share of the crop
-_ERASE_ASPECT = (0.4, 2.5)  # height / width
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,6 +116,35 @@ def half_body_box(
   return np.concatenate([centre - half, centre + half])
 
 
+def camera_motion(
+  rng: np.random.Generator,
+  frames: int,
+  size: tuple[int, int],
+  strength: float,
+) -> Float[np.ndarray, "t 2 3"]:
+  """Similarities of crop pixels, one a frame, as of a camera that moves.
+
+  Pan, zoom and roll are steady and start at the middle frame, which stays.
+
+  Args:
+    rng: the only source of randomness.
+    frames: t.
+    size: (height, width) of the crop, pixels.
+    strength: standard deviation a frame: pan in crop sides, zoom as log,
+      roll in radians.
+  """
+  height, width = size
+  pan = rng.normal(0, strength, 2) * (width, height)
+  zoom, roll = rng.normal(0, strength, 2)
+  time = np.arange(frames) - frames // 2
+  scale = np.exp(zoom * time)
+  cos, sin = scale * np.cos(roll * time), scale * np.sin(roll * time)
+  turn = np.stack([np.stack([cos, -sin], 1), np.stack([sin, cos], 1)], 1)
+  centre = np.array([(width - 1) / 2, (height - 1) / 2])
+  shift = centre - turn @ centre + time[:, None] * pan
+  return np.concatenate([turn, shift[..., None]], axis=2)
+
+
 def mirror_joints(
   joints: Float[np.ndarray, "k 2"],
   labelled: Bool[np.ndarray, "k"],
@@ -131,55 +157,3 @@ def mirror_joints(
   """
   order = list(skeleton.flip)
   return joints[order], labelled[order]
-
-
-def jitter_colour(
-  rng: np.random.Generator, clip: UInt8[np.ndarray, "t h w 3"], strength: float
-) -> UInt8[np.ndarray, "t h w 3"]:
-  """The clip with another brightness, contrast and tint, alike in all frames.
-
-  Each of the factors is uniform in [1 - strength, 1 + strength]; the tint's
-  has half that range, a channel.
-  """
-  contrast, brightness = rng.uniform(-strength, strength, 2)
-  tint = rng.uniform(-strength / 2, strength / 2, 3)
-  levels = np.arange(256)[:, None]
-  levels = (levels - 127.5) * (1 + contrast) + 127.5 * (1 + brightness)
-  table = np.clip(np.rint(levels * (1 + tint)), 0, 255).astype(np.uint8)
-  frames, height, width, _ = clip.shape
-  rows = clip.reshape(frames * height, width, 3)
-  return cv2.LUT(rows, table[None]).reshape(clip.shape)
-
-
-def erase(
-  rng: np.random.Generator, clip: UInt8[np.ndarray, "t h w 3"]
-) -> UInt8[np.ndarray, "t h w 3"]:
-  """The clip with one coarsely textured rectangle over all its frames.
-
-  It covers 2 to 15 % of the crop, as an occluder would; labels stay.
-  """
-  _, height, width, _ = clip.shape
-  area = rng.uniform(*_ERASE_AREA) * height * width
-  aspect = math.exp(rng.uniform(*np.log(_ERASE_ASPECT)))
-  rows = min(height, max(1, round(math.sqrt(area * aspect))))
-  columns = min(width, max(1, round(math.sqrt(area / aspect))))
-  top = rng.integers(0, height - rows + 1)
-  left = rng.integers(0, width - columns + 1)
-  grain = rng.integers(0, 256, (4, 4, 3), np.uint8)
-  patch = cv2.resize(grain, (columns, rows), interpolation=cv2.INTER_LINEAR)
-  result = clip.copy()
-  result[:, top : top + rows, left : left + columns] = patch
-  return result
-
-
-def noise(
-  rng: np.random.Generator,
-  clip: UInt8[np.ndarray, "t h w 3"],
-  augment: ml_collections.ConfigDict,
-) -> UInt8[np.ndarray, "t h w 3"]:
-  """The clip with colour jitter and erasing as `config.augment` says."""
-  if augment.colour > 0:
-    clip = jitter_colour(rng, clip, augment.colour)
-  if rng.random() < augment.erase_probability:
-    clip = erase(rng, clip)
-  return clip

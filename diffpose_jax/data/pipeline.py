@@ -5,7 +5,8 @@ A batch is a dict of NumPy arrays:
   joints   float32 (b, k, 2)      (x, y) in crop pixels; 0 if not labelled
   labelled bool (b, k)            labelled, and inside the crop
   valid    bool (b,)              False for padding
-  index    int32 (b,)             row of the instances; -1 for padding
+  index    int32 (b,)             row of the instances, those of a mixture one
+                                  set after the other; -1 for padding
   noise_id uint32 (b,)            hash of video and track
 
 What training sees at a step is a function of (seed, step) alone: not of the
@@ -14,7 +15,7 @@ threads, of the number of hosts, or of where the run was resumed.
 
 import dataclasses
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import cv2
@@ -23,6 +24,7 @@ import ml_collections
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from diffpose_jax import config as config_lib
 from diffpose_jax.data import (
   augment,
   frame_cache,
@@ -46,7 +48,7 @@ EVAL_CACHE = 1 << 29
 
 
 def train_batches(
-  split: prepared.Split,
+  splits: Sequence[prepared.Split],
   config: ml_collections.ConfigDict,
   *,
   seed: int,
@@ -55,13 +57,16 @@ def train_batches(
   shard: tuple[int, int] = (0, 1),
   cache_bytes: int = TRAIN_CACHE,
 ) -> Iterator[Batch]:
-  """Endless augmented batches of the labelled people of a split.
+  """Endless augmented batches of the labelled people of data sets.
 
   `order.Order` says who comes when. Clip number i of the run belongs to step
-  i // batch, and to host i % count.
+  i // batch, and to host i % count: another number of hosts goes on with the
+  same batches.
 
   Args:
-    split: prepared data.
+    splits: prepared data with the same joints: the run's own, then those to mix
+      in. Each has fixed places of the batch, as many as `config.places` says,
+      and an order of its own.
     config: of the run.
     seed: of order and augmentation.
     start_step: steps to leave out, those before a checkpoint.
@@ -74,26 +79,66 @@ def train_batches(
       clips, or the hosts do not divide the batch; later, a picture that does
       not decode.
   """
-  people = instances.gt_instances(split, need_joints=True)
-  if len(people) < batch:
-    raise ValueError(
-      f"{split.folder} {split.name}: {len(people)} people with a labelled joint,"
-      f" fewer than train.batch {batch}; set --config.train.batch to at most "
-      f"{len(people)} or give more data"
-    )
-  zoom = 1 / max(0.05, 1 - config.augment.scale)
-  reader = _reader(split, people, config, cache_bytes, zoom=zoom)
   local = _local_batch(batch, shard)
-  turn = _order(split, people, reader, config, seed, batch)
+  sources = _sources(splits, config, seed, batch, cache_bytes)
+  of_place = np.repeat(np.arange(len(sources)), [s.count for s in sources])
+
+  def clip(position: int) -> _Clip:
+    step, place = divmod(position, batch)
+    source = sources[of_place[place]]
+    return source.clip(seed, position, step, place)
+
   clips = (
-    grain.MapDataset.range(len(people))
+    grain.MapDataset.range(batch)
     .repeat(None)
-    .map_with_index(
-      lambda position, _: reader.train(seed, position, turn.at(position))
-    )
+    .map_with_index(lambda position, _: clip(position))
   )
   batches = clips[shard[0] :: shard[1]].batch(local)[start_step:]
   return iter(batches.to_iter_dataset(_read_options(config)))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Source:
+  """A data set of a mixture, and the places that are its own in a batch."""
+
+  reader: "_Reader"
+  order: order.Order
+  place: int  # the first of them
+  count: int
+  first: int  # what its first person is called in `index`
+
+  def clip(self, seed: int, position: int, step: int, place: int) -> _Clip:
+    """The clip at a position of the run, which is a place of a step."""
+    i = self.order.at(step * self.count + place - self.place)
+    clip = self.reader.train(seed, position, i)
+    return clip | {"index": np.int32(self.first + i)}
+
+
+def _sources(
+  splits: Sequence[prepared.Split],
+  config: ml_collections.ConfigDict,
+  seed: int,
+  batch: int,
+  cache_bytes: int,
+) -> list[_Source]:
+  """The data sets of a run, each with a share of the batch and the memory."""
+  zoom = 1 / max(0.05, 1 - config.augment.scale)
+  counts = config_lib.places(config) if len(splits) > 1 else (batch,)
+  sources, place, first = [], 0, 0
+  for split, count in zip(splits, counts, strict=True):
+    people = instances.gt_instances(split, need_joints=True)
+    if len(people) < count:
+      raise ValueError(
+        f"{split.folder} {split.name}: {len(people)} people with a labelled "
+        f"joint, fewer than the {count} that train.batch {batch} takes; set "
+        "--config.train.batch lower or give more data"
+      )
+    share = cache_bytes * count // batch
+    reader = _reader(split, people, config, share, zoom=zoom)
+    turn = _order(split, people, reader, config, seed, count)
+    sources.append(_Source(reader, turn, place, count, first))
+    place, first = place + count, first + len(people)
+  return sources
 
 
 def eval_batches(
@@ -142,6 +187,7 @@ class _Reader:
 
   people: instances.Instances
   rows: np.ndarray  # int32 (n, t), frames of each clip
+  still: np.ndarray  # bool (n,), a video of one frame
   boxes: np.ndarray  # float32 (n, 4), enlarged
   skeleton: skeletons.Skeleton
   config: ml_collections.ConfigDict
@@ -162,10 +208,12 @@ class _Reader:
       skeleton=self.skeleton,
       augment=self.config.augment,
     )
-    clip = self._clip(i, crop)
-    return clip | {
-      "frames": augment.noise(rng, clip["frames"], self.config.augment)
-    }
+    motion = None
+    if self.still[i] and self.config.augment.camera > 0:
+      motion = augment.camera_motion(
+        rng, self.rows.shape[1], self.size, self.config.augment.camera
+      )
+    return self._clip(i, crop, motion)
 
   def evaluate(self, i: int) -> _Clip:
     """The clip of person `i`, or padding beyond the last."""
@@ -173,9 +221,17 @@ class _Reader:
       return self._padding()
     return self._clip(i, augment.Crop(self.boxes[i]))
 
-  def _clip(self, i: int, crop: augment.Crop) -> _Clip:
+  def _clip(
+    self,
+    i: int,
+    crop: augment.Crop,
+    motion: Float[np.ndarray, "t 2 3"] | None = None,
+  ) -> _Clip:
+    """The clip of person `i` in a crop, which may move from frame to frame."""
     affine = crop.affine(self.size)
     frames, affines = self._frames(self.rows[i], affine)
+    if motion is not None:
+      affines = geometry.compose(motion, affines)
     joints = geometry.apply(affine, self.people.joints[i].astype(np.float64))
     labelled = self.people.labelled[i]
     if crop.mirror:
@@ -230,14 +286,15 @@ def warp(
 ) -> UInt8[np.ndarray, "t h w 3"]:
   """Crops of size (height, width), bilinear, black outside.
 
-  `affines` is one for all frames or one for each. Frames that stand twice in a
-  row (at the edges of a video) are warped once.
+  `affines` is one for all frames or one for each. What stands twice in a row
+  (at the edges of a video) is warped once.
   """
   height, width = size
   affines = np.broadcast_to(affines, (len(frames), 2, 3))
   crops = np.empty((len(frames), height, width, 3), np.uint8)
   for t, frame in enumerate(frames):
-    if t and frame is frames[t - 1]:
+    same = t and frame is frames[t - 1]
+    if same and np.array_equal(affines[t], affines[t - 1]):
       crops[t] = crops[t - 1]
     else:
       cv2.warpAffine(
@@ -270,6 +327,7 @@ def _reader(
   return _Reader(
     people=people,
     rows=rows,
+    still=split.frames.num_frames[people.row] == 1,
     boxes=boxes,
     skeleton=split.skeleton,
     config=config,

@@ -6,6 +6,7 @@ beside the records as NPZ, so that opening a large set reads no picture.
 """
 
 import dataclasses
+import hashlib
 import os
 import pathlib
 import zipfile
@@ -157,6 +158,22 @@ def open_split(
   if skeleton is None or skeleton.joints == own.joints:
     return split
   return _with_joints(split, skeleton)
+
+
+def identity(split: Split) -> str:
+  """SHA-256 of the split's records and tables; the same wherever it lies.
+
+  '' for a folder without a manifest, which `prepare` did not make.
+  """
+  content = manifest.read(split.folder)
+  if content is None:
+    return ""
+  parts = (f"tables-{split.name}.", f"-{split.name}.array_record")
+  digest = hashlib.sha256()
+  for name, said in sorted(content["files"].items()):
+    if any(part in name for part in parts):
+      digest.update(said["sha256"].encode())
+  return digest.hexdigest()
 
 
 def _skeleton(folder: pathlib.Path) -> skeletons.Skeleton:

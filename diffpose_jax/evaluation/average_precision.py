@@ -121,6 +121,14 @@ def average_precision(
   )
 
 
+def unknown(skeleton: skeleton_lib.Skeleton) -> AveragePrecision:
+  """The result where nothing can be judged: every value NaN."""
+  values = np.full(len(skeleton.evaluated), math.nan)
+  joints = _by_joint(values, skeleton)
+  groups = _by_group(values, skeleton)
+  return AveragePrecision(joints, groups, joints, joints)
+
+
 def counts(frame: Frame) -> bool:
   """Whether a frame of the ground truth counts: somebody is annotated there."""
   return bool(frame.people) and (

@@ -23,7 +23,7 @@ from diffpose_jax.evaluation import (
 )
 from diffpose_jax.inference import draw
 from diffpose_jax.inference import estimator as estimator_lib
-from diffpose_jax.pose import geometry, skeleton
+from diffpose_jax.pose import geometry
 
 _VIDEOS = 3  # of the annotated video of a finished run
 _CASES = 8  # of each kind in the report's gallery
@@ -79,7 +79,7 @@ def evaluate_weights(
     config.evaluate.box_threshold = box_threshold
   folder = _data(config, weights, root)
   name = split or config.data.val_split
-  opened = prepared.open_split(folder, name, skeleton=skeleton.POSETRACK)
+  opened = prepared.open_split(folder, name, skeleton=estimator.skeleton)
   run = evaluate_split(estimator, opened, config)
   out = out or weights / f"evaluation-{name}.json"
   strict_json.dump(out, run.result)
@@ -181,13 +181,13 @@ def finish(
 
   The last line of the printed table is the model's, after the mean pose's.
   """
-  open_split = functools.partial(
-    prepared.open_split, data, skeleton=skeleton.POSETRACK
-  )
-  split = open_split(config.data.val_split)
   estimator = estimator_lib.Estimator.load(
     workdir, steps=None, samples=None, flip=None, seed=None, eta=None
   )
+  open_split = functools.partial(
+    prepared.open_split, data, skeleton=estimator.skeleton
+  )
+  split = open_split(config.data.val_split)
   run = evaluate_split(estimator, split, config)
   train = instances_lib.gt_instances(
     open_split(config.data.train_split), need_joints=True

@@ -145,14 +145,17 @@ def measure(
   """AP, precision, recall; and PCK where `people` are the ground truth.
 
   PCK is over all labelled joints pooled, by the longer side of the box as
-  labelled and by head size; `wrists_ankles` pools these alone.
+  labelled and by head size; `wrists_ankles` pools these alone. Where the data
+  have no head boxes at all, as COCO has none, PoseTrack's AP is None.
   """
-  videos = to_videos(split, people, estimates, truth)
-  result: dict[str, Any] = dict(
-    average_precision.average_precision(
+  if np.isfinite(split.people.head_box).any():
+    videos = to_videos(split, people, estimates, truth)
+    ap = average_precision.average_precision(
       truth, videos, skeleton=split.skeleton
-    ).to_json()
-  )
+    )
+  else:
+    ap = average_precision.unknown(split.skeleton)
+  result: dict[str, Any] = dict(ap.to_json())
   if (people.person < 0).any():
     return result
   longer = (people.box[:, 2:] - people.box[:, :2]).max(axis=1)
@@ -218,6 +221,7 @@ class Validation:
   """AP during training: one step, one sample, averaged weights."""
 
   def __init__(self, config: ml_collections.ConfigDict, split: prepared.Split):
+    """`split` has the joints that the network learns."""
     self._split = split
     people = instances_lib.gt_instances(split, need_joints=False)
     self._truth, self._people = evenly(
@@ -226,7 +230,9 @@ class Validation:
     options = estimator_lib.options_of(
       config, steps=1, samples=1, flip=False, seed=None, eta=0.0
     )
-    self._estimator = estimator_lib.Estimator(config, None, options)
+    self._estimator = estimator_lib.Estimator(
+      config, split.skeleton, None, options
+    )
 
   def __call__(self, params: Any) -> dict[str, float]:
     """AP in percent and PCK@0.1 by box, of the weights `params`."""

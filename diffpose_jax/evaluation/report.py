@@ -75,11 +75,12 @@ def _section(heading: str, content: str) -> str:
 
 
 def _ap_table(rows: Mapping[str, Mapping[str, float | None]]) -> str:
+  columns = table.columns(rows)
   cells = {
-    name: [_number(values.get(key), 1) for key, _ in table.COLUMNS]
+    name: [_number(values.get(key), 1) for key, _ in columns]
     for name, values in rows.items()
   }
-  return _table([title for _, title in table.COLUMNS], cells, kind="model")
+  return _table([title for _, title in columns], cells, kind="model")
 
 
 def _pck_table(rows: Mapping[str, Mapping[str, float | None]]) -> str:

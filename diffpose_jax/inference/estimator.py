@@ -13,11 +13,15 @@ import numpy as np
 from absl import logging
 from jaxtyping import Bool, Float, UInt8, UInt32
 
-from diffpose_jax import config as config_lib
 from diffpose_jax.diffusion import sampler
-from diffpose_jax.model import diffpose, sharding
-from diffpose_jax.pose import heatmap, skeleton
+from diffpose_jax.inference import network, workdir
+from diffpose_jax.model import sharding
+from diffpose_jax.pose import heatmap
+from diffpose_jax.pose import skeleton as skeletons
 from diffpose_jax.weights import checkpoint
+
+# The padded time grid and the number of steps to walk on it.
+Walk = tuple[jax.Array, int | jax.Array]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,81 +44,33 @@ class Options:
   eta: float
 
 
-def build_model(config: ml_collections.ConfigDict) -> diffpose.DiffPose:
-  """The network that a config describes."""
-  m = config.model
-  return diffpose.DiffPose(
-    joints=len(skeleton.POSETRACK.joints),
-    size=m.size,
-    patch=m.patch,
-    stem=m.stem,
-    strl_depth=m.strl_depth,
-    decoder_width=m.decoder_width,
-    heatmap_width=m.heatmap_width,
-    drop_path=m.drop_path,
-    dtype=jnp.dtype(m.dtype),
-    diffusion=m.diffusion,
-    lookup=m.lookup,
-    scales=m.scales,
-  )
-
-
-def build_process(
-  config: ml_collections.ConfigDict, eta: float = 0.0
-) -> sampler.Process:
-  """The diffusion process that a config describes."""
-  d = config.diffusion
-  return sampler.Process(d.schedule, d.steps, d.signal_scale, eta)
-
-
-def inputs(
-  config: ml_collections.ConfigDict, batch: int
-) -> tuple[jax.ShapeDtypeStruct, ...]:
-  """Shapes of (frames, noisy heatmaps, times) of a batch."""
-  y, x = config_lib.heatmap_size(config)
-  joints = len(skeleton.POSETRACK.joints)
-  frames = (batch, config_lib.frames(config), *config.data.size, 3)
-  return (
-    jax.ShapeDtypeStruct(frames, jnp.uint8),
-    jax.ShapeDtypeStruct((batch, y, x, joints), jnp.float32),
-    jax.ShapeDtypeStruct((batch,), jnp.float32),
-  )
-
-
-def init_params(config: ml_collections.ConfigDict, key: jax.Array) -> Any:
-  """Freshly initialised parameters; traceable."""
-  zeros = (jnp.zeros(s.shape, s.dtype) for s in inputs(config, 1))
-  return build_model(config).init(key, *zeros)["params"]
-
-
 def heatmaps(
   config: ml_collections.ConfigDict,
+  skeleton: skeletons.Skeleton,
   params: Any,
   frames: jax.Array,
   noise_id: jax.Array,
-  times: jax.Array,
-  steps: int | jax.Array,
+  walk: Walk,
   options: Options,
 ) -> jax.Array:
   """Heatmaps f32[m b y x k] of each ensemble member; traceable.
 
   The clip is encoded once. The mirrored pass sees the same noise, mirrored.
   """
-  model = build_model(config)
+  model = network.build_model(config, skeleton)
   apply: Any = functools.partial(model.apply, {"params": params})
-  order = skeleton.POSETRACK.flip
+  order = skeleton.flip
   key = jax.random.key(options.seed)
   keys = jax.vmap(functools.partial(jax.random.fold_in, key))(noise_id)
-  _, noisy, _ = inputs(config, 1)
+  _, noisy, _ = network.inputs(config, skeleton, 1)
 
   def run(denoise):
     return sampler.ensemble(
       denoise,
       keys,
       noisy.shape[1:],
-      times,
-      steps,
-      build_process(config, options.eta),
+      *walk,
+      network.build_process(config, options.eta),
       samples=options.samples,
     )
 
@@ -147,6 +103,7 @@ class Estimator:
   def __init__(
     self,
     config: ml_collections.ConfigDict,
+    skeleton: skeletons.Skeleton,
     params: Any,
     options: Options,
     *,
@@ -154,14 +111,15 @@ class Estimator:
   ):
     """`params` are the averaged weights of training step `step`."""
     self.config = config
+    self.skeleton = skeleton
     self.options = options
     self.step = step
     self._params = params
-    self._times, self._steps = _walk(config, options.steps)
+    self._walk = _walk(config, options.steps)
     mesh = sharding.mesh()
     sharding.check_batch(config.evaluate.batch, mesh)
     self._place = sharding.split(mesh)
-    self._run = jax.jit(functools.partial(_estimate, config, options))
+    self._run = jax.jit(functools.partial(_estimate, config, skeleton, options))
 
   @classmethod
   def load(
@@ -179,16 +137,11 @@ class Estimator:
     Raises ValueError where the workdir holds no weights.
     """
     weights = pathlib.Path(weights)
-    path = weights / "config.json"
-    if not path.exists():
-      raise ValueError(
-        f"{weights}: no weights here (looked for {path}); give the workdir of "
-        "a training run"
-      )
-    config = config_lib.load(path)
+    config, skeleton = workdir.load(weights)
     sharding.use_cpu_devices(config.train.cpu_devices)
     like = jax.eval_shape(
-      functools.partial(init_params, config), jax.random.key(0)
+      functools.partial(network.init_params, config, skeleton),
+      jax.random.key(0),
     )
     place = sharding.replicated(sharding.mesh())
     like = jax.tree.map(
@@ -198,7 +151,7 @@ class Estimator:
     options = options_of(
       config, steps=steps, samples=samples, flip=flip, seed=seed, eta=eta
     )
-    return cls(config, params, options, step=step)
+    return cls(config, skeleton, params, options, step=step)
 
   def with_params(self, params: Any) -> "Estimator":
     """The same estimator, already compiled, with other weights."""
@@ -214,7 +167,7 @@ class Estimator:
     """
     other = copy.copy(self)
     other.options = dataclasses.replace(self.options, steps=steps)
-    other._times, other._steps = _walk(self.config, steps)
+    other._walk = _walk(self.config, steps)
     return other
 
   def protocol(self) -> dict:
@@ -250,7 +203,7 @@ class Estimator:
     frames = np.pad(frames, ((0, pad),) + ((0, 0),) * 4)
     noise_id = np.pad(noise_id, (0, pad))
     frames, noise_id = jax.device_put((frames, noise_id), self._place)
-    out = self._run(self._params, frames, noise_id, self._times, self._steps)
+    out = self._run(self._params, frames, noise_id, self._walk)
     joints, score, samples, broken = jax.device_get(out)
     _check_finite(broken[:, :count])
     return Poses(joints[:count], score[:count], samples[:, :count])
@@ -274,10 +227,8 @@ def options_of(config: ml_collections.ConfigDict, **given: Any) -> Options:
   return options
 
 
-def _walk(
-  config: ml_collections.ConfigDict, steps: int
-) -> tuple[jax.Array, jax.Array]:
-  """The padded time grid and the number of steps, both traced arguments."""
+def _walk(config: ml_collections.ConfigDict, steps: int) -> Walk:
+  """What to walk for so many steps, as traced arguments."""
   times = sampler.time_grid(steps, config.evaluate.max_steps)
   return jnp.asarray(times), jnp.asarray(steps, jnp.int32)
 
@@ -296,8 +247,8 @@ def _check_finite(broken: Bool[np.ndarray, "m b k"]) -> None:
     )
 
 
-def _estimate(config, options, params, frames, noise_id, times, steps):
-  maps = heatmaps(config, params, frames, noise_id, times, steps, options)
+def _estimate(config, skeleton, options, params, frames, noise_id, walk):
+  maps = heatmaps(config, skeleton, params, frames, noise_id, walk, options)
   read = functools.partial(
     heatmap.decode, stride=config.model.patch / 4, method=config.evaluate.decode
   )

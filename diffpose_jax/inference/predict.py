@@ -19,7 +19,8 @@ from diffpose_jax.data import annotations, pipeline, results, video
 from diffpose_jax.data import boxes as boxes_lib
 from diffpose_jax.inference import draw
 from diffpose_jax.inference import estimator as estimator_lib
-from diffpose_jax.pose import geometry, skeleton
+from diffpose_jax.pose import geometry
+from diffpose_jax.pose import skeleton as skeletons
 
 WHOLE = "whole"  # instead of a file of boxes: one person fills the picture
 _LONGEST = 1280  # pixels of the annotated video; larger ones encode too slowly
@@ -143,13 +144,13 @@ def write(
   frames = []
   with progress, video.Writer(target, fps=info.fps, size=size) as writer:
     for shown in track_poses(path, detector, estimator, name=name):
-      writer.write(_drawn(shown))
+      writer.write(_drawn(shown, estimator.skeleton))
       frames.append(_record(shown, info))
       progress.update()
     [poses] = results.write_posetrack(
       out,
       [annotations.Video(name, tuple(frames))],
-      skeleton=skeleton.POSETRACK,
+      skeleton=estimator.skeleton,
       protocol=protocol,
     )
   people = sum(len(frame.people) for frame in frames)
@@ -300,8 +301,9 @@ def _estimate(
       f"{name}: frame {index}: the network gives no finite pose; the weights "
       "are broken, take an earlier checkpoint"
     )
-  # The ears' channels never saw a label: what they say is no joint.
-  known = np.isin(np.arange(joints.shape[1]), skeleton.POSETRACK.evaluated)
+  # Other channels (PoseTrack's ears) never saw a label: what they say is no
+  # joint.
+  known = np.isin(np.arange(joints.shape[1]), estimator.skeleton.evaluated)
   for crop, where, score in zip(crops, joints, poses.score, strict=True):
     person = crop.person
     scores = np.where(known, score * person.score, 0).astype(np.float32)
@@ -343,7 +345,7 @@ def _shrunk(frame: np.ndarray) -> np.ndarray:
   return cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
 
 
-def _drawn(shown: _Shown) -> np.ndarray:
+def _drawn(shown: _Shown, skeleton: skeletons.Skeleton) -> np.ndarray:
   """The picture of a frame with its people's poses, boxes and identities."""
   picture = shown.picture
   zoom = picture.shape[0] / shown.size[0]
@@ -356,7 +358,5 @@ def _drawn(shown: _Shown) -> np.ndarray:
     edges = person.box * zoom + shift
     joints = person.joints * zoom + shift
     picture = draw.box(picture, edges, label=label)
-    picture = draw.pose(
-      picture, joints, person.scores, skeleton=skeleton.POSETRACK
-    )
+    picture = draw.pose(picture, joints, person.scores, skeleton=skeleton)
   return picture

@@ -113,6 +113,15 @@ def apply(
   return turned + affine[..., None, :, 2]
 
 
+def compose(
+  outer: Float[np.ndarray, "*n 2 3"], inner: Float[np.ndarray, "*n 2 3"]
+) -> Float[np.ndarray, "*n 2 3"]:
+  """The affine that applies `inner` first, then `outer`."""
+  turn = outer[..., :2] @ inner[..., :2]
+  shift = outer[..., :2] @ inner[..., 2:] + outer[..., 2:]
+  return np.concatenate([turn, shift], axis=-1)
+
+
 def invert(
   affine: Float[np.ndarray, "*b 2 3"],
 ) -> Float[np.ndarray, "*b 2 3"]:

@@ -181,3 +181,5 @@ COCO = Skeleton(
     *_BODY_SIGMAS,
   ),
 )
+
+NAMED = {skeleton.name: skeleton for skeleton in (POSETRACK, COCO)}

@@ -13,11 +13,15 @@ from jaxtyping import Array, Bool, Float
 
 from diffpose_jax import config as config_lib
 from diffpose_jax.diffusion import process
-from diffpose_jax.inference import estimator
+from diffpose_jax.inference import network
 from diffpose_jax.pose import heatmap
-from diffpose_jax.training import optim
+from diffpose_jax.pose import skeleton as skeletons
+from diffpose_jax.training import distort, optim
 
 Batch = dict[str, jax.Array]
+# Folded into a clip's key for what happens to its pictures: far from the
+# numbers of `draws`, which splitting folds in.
+_DISTORT = 1 << 16
 
 
 @struct.dataclass
@@ -31,10 +35,13 @@ class State:
 
 
 def init_state(
-  config: ml_collections.ConfigDict, optimiser: optax.GradientTransformation
+  config: ml_collections.ConfigDict,
+  skeleton: skeletons.Skeleton,
+  optimiser: optax.GradientTransformation,
 ) -> State:
   """The state before the first step; traceable."""
-  params = estimator.init_params(config, jax.random.key(config.seed))
+  key = jax.random.key(config.seed)
+  params = network.init_params(config, skeleton, key)
   return State(
     step=jnp.zeros((), jnp.int32),
     params=params,
@@ -71,11 +78,11 @@ def targets(
 
 
 def draws(
-  config: ml_collections.ConfigDict, keys: jax.Array
+  config: ml_collections.ConfigDict, keys: jax.Array, shape: tuple[int, ...]
 ) -> tuple[Float[Array, "b"], Float[Array, "b y x k"], Bool[Array, "b"]]:
   """Time, noise and "align to itself" of each clip, functions of its key.
 
-  The time is uniform over the schedule's T steps.
+  `shape` is that of a clip's heatmaps (y, x, k). The time is uniform over the schedule's T steps.
   """
   number_key, noise_key, coin_key = jax.vmap(
     functools.partial(jax.random.split, num=3), out_axes=1
@@ -84,8 +91,7 @@ def draws(
   number = jax.vmap(lambda k: jax.random.randint(k, (), 1, last + 1))(
     number_key
   )
-  _, shape, _ = estimator.inputs(config, 1)
-  noise = jax.vmap(lambda k: jax.random.normal(k, shape.shape[1:]))(noise_key)
+  noise = jax.vmap(lambda k: jax.random.normal(k, shape))(noise_key)
   coin = jax.vmap(lambda k: jax.random.bernoulli(k, config.train.self_aligned))(
     coin_key
   )
@@ -93,7 +99,11 @@ def draws(
 
 
 def loss_sum(
-  config: ml_collections.ConfigDict, params: Any, key: jax.Array, batch: Batch
+  config: ml_collections.ConfigDict,
+  skeleton: skeletons.Skeleton,
+  params: Any,
+  key: jax.Array,
+  batch: Batch,
 ) -> jax.Array:
   """Squared error summed over labelled joints, mean over heatmap cells.
 
@@ -108,13 +118,18 @@ def loss_sum(
   """
   d = config.diffusion
   apply: Any = functools.partial(
-    estimator.build_model(config).apply, {"params": params}
+    network.build_model(config, skeleton).apply, {"params": params}
   )
-  features = apply(
-    batch["frames"], train=True, method="encode", rngs={"dropout": key}
+  frames = distort.distort(
+    jax.vmap(functools.partial(jax.random.fold_in, data=_DISTORT))(
+      batch["key"]
+    ),
+    batch["frames"],
+    config.augment,
   )
+  features = apply(frames, train=True, method="encode", rngs={"dropout": key})
   target = targets(config, batch)
-  time, noise, aligned = draws(config, batch["key"])
+  time, noise, aligned = draws(config, batch["key"], target.shape[1:])
   clean = target
   if config.train.self_aligned > 0:
     own = apply(noise, jnp.ones_like(time), features, method="denoise")
@@ -133,7 +148,9 @@ def _weighed(batch: Batch) -> jax.Array:
 
 
 def make_step(
-  config: ml_collections.ConfigDict, optimiser: optax.GradientTransformation
+  config: ml_collections.ConfigDict,
+  skeleton: skeletons.Skeleton,
+  optimiser: optax.GradientTransformation,
 ) -> Callable[[State, Batch], tuple[State, dict[str, jax.Array]]]:
   """The function (state, batch) → (state, metrics), to be jitted."""
   parts = config.train.accumulate
@@ -141,7 +158,7 @@ def make_step(
   def gradients(params, step, batch):
     """Loss and gradients of the mean over the whole batch."""
     count = jnp.maximum(_weighed(batch).sum(), 1).astype(jnp.float32)
-    grad = jax.value_and_grad(functools.partial(loss_sum, config))
+    grad = jax.value_and_grad(functools.partial(loss_sum, config, skeleton))
     key = jax.random.fold_in(jax.random.key(config.seed + 1), step)
     if parts == 1:
       total = grad(params, key, batch)

@@ -1,6 +1,7 @@
 """Training: batches to weights, then the evaluation of the result."""
 
 import contextlib
+import functools
 import pathlib
 import signal
 import threading
@@ -14,31 +15,13 @@ import numpy as np
 from diffpose_jax import config as config_lib
 from diffpose_jax.data import instances, pipeline, prepare, prepared
 from diffpose_jax.evaluation import evaluate, measure
+from diffpose_jax.inference import network
+from diffpose_jax.inference import workdir as run_folder
 from diffpose_jax.model import sharding
-from diffpose_jax.pose import skeleton
-from diffpose_jax.training import log, optim
+from diffpose_jax.pose import skeleton as skeletons
+from diffpose_jax.training import checks, log, optim, transfer
 from diffpose_jax.training import step as step_lib
 from diffpose_jax.weights import checkpoint
-
-_CONFIG = "config.json"
-
-# What may change between the runs of one workdir: how much, how often, how
-# fast; not what is learned.
-_FREE = (
-  "evaluate.",
-  "train.steps",
-  "train.epochs",
-  "train.log_every",
-  "train.evaluate_every",
-  "train.checkpoint_every",
-  "train.validation_instances",
-  "train.init_from",
-  "data.root",
-  "data.prepared",
-  "data.threads",
-  "data.cache_bytes",
-  "data.synthetic.workers",
-)
 
 
 def train(*, config: ml_collections.ConfigDict, workdir: str) -> dict[str, Any]:
@@ -49,21 +32,31 @@ def train(*, config: ml_collections.ConfigDict, workdir: str) -> dict[str, Any]:
   """
   config_lib.check(config)
   folder = pathlib.Path(workdir)
-  check_workdir(config, folder)
+  checks.check_workdir(config, folder)
   sharding.use_cpu_devices(config.train.cpu_devices)
   mesh = sharding.mesh()
-  _check_batches(config, mesh)
+  checks.check_batches(config, mesh)
   data = prepare.ensure(config, folder)
-  joints = skeleton.POSETRACK
-  split = prepared.open_split(data, config.data.train_split, skeleton=joints)
-  validation = prepared.open_split(data, config.data.val_split, skeleton=joints)
+  # None: the joints that the data have, whatever they are.
+  wanted = skeletons.NAMED.get(config.data.skeleton)
+  split = prepared.open_split(data, config.data.train_split, skeleton=wanted)
+  validation = prepared.open_split(data, config.data.val_split, skeleton=wanted)
+  mixed = [
+    prepared.open_split(other, config.data.train_split, skeleton=split.skeleton)
+    for other in config.data.mixture
+  ]
   people = instances.gt_instances(split, need_joints=True)
   steps = config_lib.train_steps(config, len(people))
 
   checkpoints = checkpoint.Checkpoints(folder)
   try:
-    state, start = _start(config, checkpoints, mesh, steps)
-    config_lib.save(config, folder / _CONFIG)  # from here on it is this run's
+    checks.check_data(
+      config, folder, [split, *mixed], checkpoints.latest() or 0
+    )
+    state, start = _start(config, split.skeleton, checkpoints, mesh, steps)
+    # From here on it is this run's.
+    checks.write_data(folder, [split, *mixed])
+    run_folder.save(folder, config, split.skeleton)
     if start >= steps:
       print(f"{folder}: all {steps} steps are done; evaluating", flush=True)
     else:
@@ -72,7 +65,7 @@ def train(*, config: ml_collections.ConfigDict, workdir: str) -> dict[str, Any]:
         folder,
         mesh,
         checkpoints,
-        (split, validation),
+        ([split, *mixed], validation),
         state,
         (start, steps),
       )
@@ -81,57 +74,15 @@ def train(*, config: ml_collections.ConfigDict, workdir: str) -> dict[str, Any]:
   return evaluate.finish(config, folder, data)
 
 
-def check_workdir(
-  config: ml_collections.ConfigDict, folder: pathlib.Path
-) -> None:
-  """Raises ValueError if the workdir belongs to a run of another config.
-
-  The message names the keys that differ and may not.
-  """
-  path = folder / _CONFIG
-  if not path.exists():
-    return
-  old, new = (_flat(c) for c in (config_lib.load(path), config))
-  differing = [
-    f"{key} was {old.get(key)!r}, now {new.get(key)!r}"
-    for key in sorted(old.keys() | new.keys())
-    if old.get(key) != new.get(key) and not key.startswith(_FREE)
-  ]
-  if differing:
-    raise ValueError(
-      f"{folder} belongs to another config ({'; '.join(differing)}); "
-      "use a new --workdir or the same config"
-    )
-
-
-def _check_batches(config: ml_collections.ConfigDict, mesh) -> None:
-  """Raises ValueError naming the batch that the devices cannot share."""
-  parts = config.train.accumulate
-  for key, clips in (
-    (f"train.batch in {parts} train.accumulate", config.train.batch // parts),
-    ("evaluate.batch", config.evaluate.batch),
-  ):
-    try:
-      sharding.check_batch(clips, mesh)
-    except ValueError as error:
-      raise ValueError(f"{key}: {error}") from error
-
-
-def _flat(config: ml_collections.ConfigDict, prefix: str = "") -> dict:
-  flat = {}
-  for key, value in config.items():
-    if isinstance(value, ml_collections.ConfigDict):
-      flat |= _flat(value, f"{prefix}{key}.")
-    else:
-      flat[prefix + key] = value
-  return flat
-
-
-def _start(config, checkpoints, mesh, steps) -> tuple[step_lib.State, int]:
+def _start(
+  config, skeleton, checkpoints, mesh, steps
+) -> tuple[step_lib.State, int]:
   """The state to go on from: own checkpoint, `init_from`, or scratch."""
   optimiser = optim.optimiser(config.train, steps)
   place = sharding.replicated(mesh)
-  init = lambda: vars(step_lib.init_state(config, optimiser))  # noqa: E731
+  init = lambda: vars(  # noqa: E731
+    step_lib.init_state(config, skeleton, optimiser)
+  )
   like = jax.tree.map(
     lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=place),
     jax.eval_shape(init),
@@ -142,9 +93,9 @@ def _start(config, checkpoints, mesh, steps) -> tuple[step_lib.State, int]:
     return step_lib.State(**checkpoints.restore(like, latest)), latest
   if not config.train.init_from:
     return step_lib.State(**jax.jit(init, out_shardings=place)()), 0
-  source = pathlib.Path(config.train.init_from)
-  params, step = checkpoint.load_averaged(source, like["params"])
-  print(f"starting from the weights of {source}, step {step}", flush=True)
+  params = _averaged_of(
+    config, skeleton, pathlib.Path(config.train.init_from), place
+  )
   return step_lib.State(
     step=jax.device_put(np.int32(0), place),
     params=params,
@@ -154,12 +105,35 @@ def _start(config, checkpoints, mesh, steps) -> tuple[step_lib.State, int]:
   ), 0
 
 
+def _averaged_of(config, skeleton, source, place) -> Any:
+  """The averaged weights of another run, for the joints of this one."""
+  learned = run_folder.load_skeleton(source)
+
+  def init(joints):
+    return network.init_params(config, joints, jax.random.key(config.seed))
+
+  like = jax.tree.map(
+    lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=place),
+    jax.eval_shape(functools.partial(init, learned)),
+  )
+  params, step = checkpoint.load_averaged(source, like)
+  print(f"starting from the weights of {source}, step {step}", flush=True)
+  if learned.joints == skeleton.joints:
+    return params
+  fresh = jax.jit(functools.partial(init, skeleton))()
+  params = transfer.to_skeleton(config, learned, skeleton, params, fresh)
+  new = [name for name in skeleton.joints if name not in learned.joints]
+  print(f"joints that they do not have: {', '.join(new) or 'none'}", flush=True)
+  return jax.device_put(params, place)
+
+
 def _loop(config, folder, mesh, checkpoints, splits, state, span) -> None:
   """Steps from span[0] to span[1], with validation and checkpoints."""
   start, steps = span
-  step_fn = _compiled_step(config, mesh, steps)
+  train_splits, validation = splits
+  step_fn = _compiled_step(config, train_splits[0].skeleton, mesh, steps)
   batches = pipeline.train_batches(
-    splits[0],
+    train_splits,
     config,
     seed=config.seed,
     start_step=start,
@@ -167,7 +141,7 @@ def _loop(config, folder, mesh, checkpoints, splits, state, span) -> None:
     shard=(jax.process_index(), jax.process_count()),
     cache_bytes=config.data.cache_bytes,
   )
-  validate = measure.Validation(config, splits[1])
+  validate = measure.Validation(config, validation)
   every = config.train.evaluate_every or max(1, steps // 10)
   records = log.Log(folder, steps=steps, start=start)
   metrics = log.StepMetrics(records, config.train, steps)
@@ -181,12 +155,11 @@ def _loop(config, folder, mesh, checkpoints, splits, state, span) -> None:
         if measured or _due(done, config.train.checkpoint_every):
           with metrics.pause(), jax.transfer_guard("allow"):
             # Of these weights alone: an older AP is not theirs.
-            ap = float("nan")
+            found = {}
             if measured:
               found = validate(state.ema)
               records.write(done, found)
-              ap = found["val/ap"]
-            checkpoints.save(vars(state), done, ap)
+            checkpoints.save(vars(state), done, _quality(found))
         stop_if_asked()
   except KeyboardInterrupt:
     metrics.flush()
@@ -196,11 +169,18 @@ def _loop(config, folder, mesh, checkpoints, splits, state, span) -> None:
     records.close()
 
 
-def _compiled_step(config, mesh, steps) -> Callable:
+def _quality(found: dict[str, float]) -> float:
+  """What "best" is measured by: AP; PCK where there is no AP; else NaN."""
+  ap = found.get("val/ap", float("nan"))
+  return ap if np.isfinite(ap) else found.get("val/pck_0.1", ap)
+
+
+def _compiled_step(config, skeleton, mesh, steps) -> Callable:
   """The train step, which takes the state's memory for the new state."""
   place = sharding.replicated(mesh)
+  optimiser = optim.optimiser(config.train, steps)
   return jax.jit(
-    step_lib.make_step(config, optim.optimiser(config.train, steps)),
+    step_lib.make_step(config, skeleton, optimiser),
     donate_argnums=0,
     in_shardings=(place, sharding.split(mesh)),
     out_shardings=(place, place),

@@ -3,11 +3,10 @@
 import math
 
 import numpy as np
-import pytest
 
 from diffpose_jax import config as config_lib
 from diffpose_jax.data import augment
-from diffpose_jax.pose import skeleton
+from diffpose_jax.pose import geometry, skeleton
 
 BOX = np.array([100, 50, 160, 150], np.float32)
 RNG = np.random.default_rng(3)
@@ -125,56 +124,32 @@ def test_mirror_swaps_pairs_and_their_flags():
   assert set(np.flatnonzero(flags)) == {0, right}
 
 
-def _clip():
+def test_the_camera_moves_steadily_and_the_middle_frame_stays():
   rng = np.random.default_rng(1)
-  frame = rng.integers(0, 256, (1, 29, 23, 3), np.uint8)
-  return np.repeat(frame, 5, axis=0)
+  motion = augment.camera_motion(rng, 5, (41, 31), 0.05)
+  np.testing.assert_allclose(motion[2], [[1, 0, 0], [0, 1, 0]], atol=1e-12)
+  # One frame on is one frame on: forth and back again is where it was.
+  centre = np.array([[15.0, 20.0]])
+  path = np.array([geometry.apply(affine, centre)[0] for affine in motion])
+  np.testing.assert_allclose(np.diff(path, axis=0), [path[3] - path[2]] * 4)
+  zoom = np.sqrt(np.linalg.det(motion[:, :, :2]))
+  np.testing.assert_allclose(zoom[1:] / zoom[:-1], zoom[3], rtol=1e-9)
+  roll = np.arctan2(motion[:, 1, 0], motion[:, 0, 0])
+  np.testing.assert_allclose(np.diff(roll), roll[3], rtol=1e-9)
 
 
-def test_colour_is_alike_in_all_frames_and_off_at_zero():
-  clip = _clip()
-  found = augment.jitter_colour(np.random.default_rng(2), clip, 0.4)
-  assert not np.array_equal(found, clip)
-  assert all(np.array_equal(found[0], frame) for frame in found)
-  still = augment.jitter_colour(np.random.default_rng(2), clip, 0.0)
-  np.testing.assert_array_equal(still, clip)
-
-
-def test_colour_follows_its_formula():
-  # The generator's draws in the order the formula names them.
-  contrast, brightness, *tint = np.concatenate(
-    [
-      (rng := np.random.default_rng(4)).uniform(-0.3, 0.3, 2),
-      rng.uniform(-0.15, 0.15, 3),
-    ]
-  )
-  clip = _clip()
-  found = augment.jitter_colour(np.random.default_rng(4), clip, 0.3)
-  level = (clip - 127.5) * (1 + contrast) + 127.5 * (1 + brightness)
-  expected = np.clip(np.rint(level * (1 + np.array(tint))), 0, 255)
-  np.testing.assert_array_equal(found, expected.astype(np.uint8))
-
-
-def test_erase_covers_one_rectangle_of_all_frames():
-  clip = np.zeros((5, 101, 89, 3), np.uint8)
-  shares = []
-  for seed in range(60):
-    found = augment.erase(np.random.default_rng(seed), clip)
-    assert all(np.array_equal(found[0], frame) for frame in found)
-    rows, columns = np.nonzero(found[0].any(axis=-1))
-    area = (np.ptp(rows) + 1) * (np.ptp(columns) + 1)
-    shares.append(area / (101 * 89))
-  assert min(shares) > 0.015
-  assert max(shares) < 0.16
-  assert not clip.any()  # the input is left alone
-
-
-@pytest.mark.parametrize("probability", [0.0, 1.0])
-def test_noise_erases_as_often_as_told(probability):
-  settings = _settings(erase_probability=probability)
-  clip = np.zeros((2, 41, 31, 3), np.uint8)
-  found = augment.noise(np.random.default_rng(0), clip, settings)
-  assert found.any() == (probability == 1.0)
+def test_the_camera_moves_as_much_as_told():
+  rng = np.random.default_rng(2)
+  clips = [augment.camera_motion(rng, 3, (50, 20), 0.03) for _ in range(2000)]
+  after = np.array(clips)[:, 2]
+  centre = np.array([[9.5, 24.5]])
+  moved = geometry.apply(after, centre[None].repeat(2000, 0))[:, 0] - centre
+  np.testing.assert_allclose(moved.std(axis=0), [0.6, 1.5], rtol=0.06)
+  zoom = np.log(np.sqrt(np.linalg.det(after[:, :, :2])))
+  roll = np.arctan2(after[:, 1, 0], after[:, 0, 0])
+  np.testing.assert_allclose([zoom.std(), roll.std()], 0.03, rtol=0.06)
+  still = augment.camera_motion(rng, 3, (50, 20), 0.0)
+  np.testing.assert_allclose(still, [np.eye(3)[:2]] * 3, atol=1e-12)
 
 
 def test_upper_probability_is_that_of_the_normal_distribution():

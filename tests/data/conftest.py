@@ -87,7 +87,7 @@ def write_videos(
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def scene():
   """The functions of this file: how pictures and joints were made."""
 

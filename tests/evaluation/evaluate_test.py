@@ -13,6 +13,8 @@ from diffpose_jax.data import annotations, prepare, prepared
 from diffpose_jax.data import instances as instances_lib
 from diffpose_jax.evaluation import evaluate
 from diffpose_jax.inference import estimator as estimator_lib
+from diffpose_jax.inference import network
+from diffpose_jax.inference import workdir as run_folder
 from diffpose_jax.pose import geometry
 from diffpose_jax.pose.skeleton import POSETRACK
 from diffpose_jax.weights import checkpoint
@@ -99,7 +101,7 @@ def workdir(root, tmp_path_factory):
   """A run of random weights."""
   folder = tmp_path_factory.mktemp("run")
   config = _config(root)
-  init = jax.jit(lambda key: estimator_lib.init_params(config, key))
+  init = jax.jit(lambda key: network.init_params(config, POSETRACK, key))
   params = jax.tree.map(
     lambda v: v + 0.02 * jax.random.normal(jax.random.key(v.size), v.shape),
     init(jax.random.key(0)),
@@ -107,7 +109,7 @@ def workdir(root, tmp_path_factory):
   checkpoints = checkpoint.Checkpoints(folder)
   checkpoints.save({"ema": params}, 3, 0.0)
   checkpoints.close()
-  config_lib.save(config, folder / "config.json")
+  run_folder.save(folder, config, POSETRACK)
   return folder
 
 
@@ -284,7 +286,7 @@ def test_another_root_and_split(workdir, root, tmp_path, monkeypatch):
   trained.mkdir()
   config = _config("")
   config.data.name = "synthetic"
-  config_lib.save(config, trained / "config.json")
+  run_folder.save(trained, config, POSETRACK)
   (trained / "checkpoints").symlink_to(workdir / "checkpoints")
   flags = (f"--weights={trained}", f"--root={other}")
   assert _evaluate(*flags, "--split=test") == 0

@@ -339,7 +339,8 @@ def test_validation_is_on_whole_frames_with_one_step_and_sample(monkeypatch):
   people = instances_lib.gt_instances(split, need_joints=False)
   made = []
 
-  def build(config, params, options):
+  def build(config, skeleton, params, options):
+    assert skeleton is split.skeleton
     made.append(options)
     return _knows_truth(people)
 

@@ -12,6 +12,8 @@ import pytest
 from diffpose_jax import config as config_lib
 from diffpose_jax.diffusion import sampler
 from diffpose_jax.inference import estimator as estimator_lib
+from diffpose_jax.inference import network
+from diffpose_jax.inference import workdir as run_folder
 from diffpose_jax.pose import heatmap
 from diffpose_jax.pose.skeleton import POSETRACK
 from diffpose_jax.weights import checkpoint
@@ -44,7 +46,7 @@ def config():
 @pytest.fixture(scope="module")
 def params(config):
   """Random everywhere, so that no zero hides what a weight does."""
-  init = jax.jit(lambda key: estimator_lib.init_params(config, key))
+  init = jax.jit(lambda key: network.init_params(config, POSETRACK, key))
   leaves, tree = jax.tree.flatten(init(jax.random.key(0)))
   rng = np.random.default_rng(0)
   noisy = [
@@ -60,7 +62,7 @@ def params(config):
 
 @pytest.fixture(scope="module")
 def estimator(config, params):
-  return estimator_lib.Estimator(config, params, OPTIONS, step=7)
+  return estimator_lib.Estimator(config, POSETRACK, params, OPTIONS, step=7)
 
 
 @pytest.fixture(scope="module")
@@ -125,7 +127,7 @@ def test_members_are_decoded_apart_and_their_mean_is_the_answer(
   @jax.jit
   def run(params, frames, noise_id):
     return estimator_lib.heatmaps(
-      config, params, frames, noise_id, times, 3, OPTIONS
+      config, POSETRACK, params, frames, noise_id, (times, 3), OPTIONS
     )
 
   maps = np.asarray(run(params, frames[:2], noise_id[:2]))
@@ -173,7 +175,7 @@ def test_a_trace_would_be_counted(config, params, clips, monkeypatch):
 
   monkeypatch.setattr(estimator_lib, "heatmaps", traced)
   with pytest.raises(InterruptedError):
-    estimator_lib.Estimator(config, params, OPTIONS)(*clips)
+    estimator_lib.Estimator(config, POSETRACK, params, OPTIONS)(*clips)
 
 
 class _Copy:
@@ -184,7 +186,7 @@ class _Copy:
 
 
 def test_noise_depends_on_seed_identity_and_member_alone(config, monkeypatch):
-  monkeypatch.setattr(estimator_lib, "build_model", lambda config: _Copy())
+  monkeypatch.setattr(network, "build_model", lambda *_: _Copy())
   times = jnp.asarray(sampler.time_grid(1, 1))
 
   def noise(seed, *identities):
@@ -192,11 +194,11 @@ def test_noise_depends_on_seed_identity_and_member_alone(config, monkeypatch):
     return np.asarray(
       estimator_lib.heatmaps(
         config,
+        POSETRACK,
         {},
         jnp.zeros((len(identities), 3, HEIGHT, WIDTH, 3), jnp.uint8),
         jnp.array(identities, jnp.uint32),
-        times,
-        1,
+        (times, 1),
         options,
       )
     )
@@ -233,7 +235,13 @@ def test_flip_makes_the_mirrored_clip_s_pose_the_mirrored_pose(
         lambda keys, shape, tag: noise * jnp.cos(tag.astype(jnp.float32)),
       )
       maps = estimator_lib.heatmaps(
-        config, params, frames, jnp.zeros(2, jnp.uint32), times, 3, options
+        config,
+        POSETRACK,
+        params,
+        frames,
+        jnp.zeros(2, jnp.uint32),
+        (times, 3),
+        options,
       )
     return maps[0], heatmap.decode(estimator_lib.merge(maps), stride=2)
 
@@ -310,7 +318,7 @@ def test_a_batch_that_the_devices_cannot_share_is_refused(params):
   config = _config()
   config.evaluate.batch = 12
   with pytest.raises(ValueError, match="12 clips .* 8 devices; 8 or 16 would"):
-    estimator_lib.Estimator(config, params, OPTIONS)
+    estimator_lib.Estimator(config, POSETRACK, params, OPTIONS)
 
 
 @pytest.mark.parametrize(
@@ -362,7 +370,7 @@ def workdir(config, params, tmp_path_factory):
   checkpoints = checkpoint.Checkpoints(folder)
   checkpoints.save({"params": last, "ema": params}, 7, 50.0)
   checkpoints.close()
-  config_lib.save(config, folder / "config.json")
+  run_folder.save(folder, config, POSETRACK)
   return folder
 
 
@@ -381,7 +389,7 @@ def test_loaded_weights_give_the_same_poses(workdir, clips, poses):
 def test_a_folder_without_weights_is_refused(config, workdir, tmp_path):
   with pytest.raises(ValueError, match="no weights here .*config.json"):
     estimator_lib.Estimator.load(tmp_path)
-  config_lib.save(config, tmp_path / "config.json")
+  run_folder.save(tmp_path, config, POSETRACK)
   with pytest.raises(ValueError, match="no checkpoint here"):
     estimator_lib.Estimator.load(tmp_path)
 
@@ -389,7 +397,7 @@ def test_a_folder_without_weights_is_refused(config, workdir, tmp_path):
 def test_weights_of_another_model_are_refused(workdir, tmp_path):
   config = _config()
   config.model.decoder_width = 24
-  config_lib.save(config, tmp_path / "config.json")
+  run_folder.save(tmp_path, config, POSETRACK)
   (tmp_path / "checkpoints").symlink_to(workdir / "checkpoints")
   with pytest.raises(ValueError, match="checkpoints/7"):
     estimator_lib.Estimator.load(tmp_path)

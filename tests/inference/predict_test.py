@@ -30,6 +30,7 @@ class BrightestPixel(estimator_lib.Estimator):
         "evaluate": {"batch": batch, "box_threshold": 0.3},
       }
     )
+    self.skeleton = POSETRACK
     self.clips, self.noise = [], []
 
   def protocol(self):

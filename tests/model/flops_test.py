@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import pytest
 
 from diffpose_jax import config as config_lib
-from diffpose_jax.inference import estimator
+from diffpose_jax.inference import estimator, network
 from diffpose_jax.model import pose_decoder
+from diffpose_jax.pose.skeleton import POSETRACK
 
 TOLERANCE = 0.03
 FRAMES, CELLS = 5, (16, 12)  # of 256x192 in patches of 16
@@ -102,15 +103,15 @@ def config():
 
 @pytest.fixture(scope="module")
 def params(config):
-  init = functools.partial(estimator.init_params, config)
+  init = functools.partial(network.init_params, config, POSETRACK)
   return jax.eval_shape(init, jax.random.key(0))
 
 
 @pytest.fixture(scope="module")
 def parts(config, params):
   """Operations of the encoder and of one denoising, as XLA counts them."""
-  frames, noisy, time = estimator.inputs(config, 1)
-  model = estimator.build_model(config)
+  frames, noisy, time = network.inputs(config, POSETRACK, 1)
+  model = network.build_model(config, POSETRACK)
 
   def encode(params, frames):
     features = model.apply({"params": params}, frames, method="encode")
@@ -136,7 +137,7 @@ def test_encoder_and_decoder_cost_what_the_architecture_says(parts):
 
 def test_steps_and_samples_cost_the_decoder_alone(config, params, parts):
   encoder, decoder = parts
-  frames, _, _ = estimator.inputs(config, 1)
+  frames, _, _ = network.inputs(config, POSETRACK, 1)
   noise_id = jax.ShapeDtypeStruct((1,), jnp.uint32)
   times = jax.ShapeDtypeStruct((config.evaluate.max_steps + 1,), jnp.float32)
 
@@ -145,7 +146,7 @@ def test_steps_and_samples_cost_the_decoder_alone(config, params, parts):
 
     def run(params, frames, noise_id, times):
       return estimator.heatmaps(
-        config, params, frames, noise_id, times, steps, options
+        config, POSETRACK, params, frames, noise_id, (times, steps), options
       )
 
     return _flops(run, params, frames, noise_id, times)

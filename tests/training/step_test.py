@@ -11,7 +11,8 @@ import pytest
 
 from diffpose_jax import config as config_lib
 from diffpose_jax.diffusion import process
-from diffpose_jax.inference import estimator
+from diffpose_jax.inference import network
+from diffpose_jax.pose.skeleton import POSETRACK
 from diffpose_jax.training import optim
 from diffpose_jax.training import step as step_lib
 
@@ -50,7 +51,7 @@ def start():
   """A config, its optimiser and a state whose head is not near zero."""
   config = _config()
   optimiser = optim.optimiser(config.train, 100)
-  state = jax.jit(lambda: step_lib.init_state(config, optimiser))()
+  state = jax.jit(lambda: step_lib.init_state(config, POSETRACK, optimiser))()
   params = jax.tree.map(
     lambda v: v + 0.02 * jax.random.normal(jax.random.key(v.size), v.shape),
     state.params,
@@ -61,7 +62,7 @@ def start():
 def _noisy(config, keys, batch):
   """Targets, the same with noise, and times: the recipe, step by step."""
   target = step_lib.targets(config, batch)
-  time, noise, aligned = step_lib.draws(config, keys)
+  time, noise, aligned = step_lib.draws(config, keys, (16, 12, 17))
   x0 = process.to_signal(target, config.diffusion.signal_scale)
   kept = process.alpha_bar(time)
   return target, process.add_noise(x0, noise, kept), time, noise, aligned
@@ -83,10 +84,10 @@ def test_loss_is_the_mean_over_labelled_joints_of_valid_clips(start):
   batch = _batch()
   keys = step_lib.clip_keys(config, jnp.asarray(3), batch)
   target, noisy, time, _, _ = _noisy(config, keys, batch)
-  predicted = estimator.build_model(config).apply(
+  predicted = network.build_model(config, POSETRACK).apply(
     {"params": state.params}, batch["frames"], noisy, time
   )
-  step = jax.jit(step_lib.make_step(config, optimiser))
+  step = jax.jit(step_lib.make_step(config, POSETRACK, optimiser))
   _, metrics = step(state.replace(step=jnp.asarray(3, jnp.int32)), batch)
   expected = _mean_error(batch, predicted, target)
   np.testing.assert_allclose(metrics["loss"], expected, rtol=1e-5)
@@ -101,7 +102,7 @@ def test_self_aligned_clips_are_noised_from_the_model_s_own_estimate(start):
   target, noisy, time, noise, aligned = _noisy(config, keys, batch)
   assert 0 < aligned.sum() < 8
   apply: Any = functools.partial(
-    estimator.build_model(config).apply,
+    network.build_model(config, POSETRACK).apply,
     {"params": state.params},
     batch["frames"],
   )
@@ -113,7 +114,7 @@ def test_self_aligned_clips_are_noised_from_the_model_s_own_estimate(start):
     aligned[:, None, None, None], apply(again, time), apply(noisy, time)
   )
   found = step_lib.loss_sum(
-    config, state.params, jax.random.key(0), batch | {"key": keys}
+    config, POSETRACK, state.params, jax.random.key(0), batch | {"key": keys}
   )
   count = int((batch["labelled"] & batch["valid"][:, None]).sum())
   expected = _mean_error(batch, predicted, target)
@@ -131,7 +132,7 @@ def test_an_unlabelled_joint_has_an_empty_target():
 def test_times_are_uniform_over_the_schedule_and_noise_is_normal():
   config = _config()
   keys = jax.random.split(jax.random.key(1), 512)
-  time, noise, aligned = step_lib.draws(config, keys)
+  time, noise, aligned = step_lib.draws(config, keys, (16, 12, 17))
   assert time.min() >= 1 / 1000 and time.max() <= 1
   counts = np.histogram(time, 4, (0, 1))[0]
   np.testing.assert_allclose(counts / 512, 0.25, atol=0.08)
@@ -154,8 +155,12 @@ def test_accumulated_gradients_equal_the_large_batch(start):
   split = config_lib.copy(config)
   split.train.accumulate = 4
   batch = _batch()
-  whole, one = jax.jit(step_lib.make_step(config, optimiser))(state, batch)
-  parts, four = jax.jit(step_lib.make_step(split, optimiser))(state, batch)
+  whole, one = jax.jit(step_lib.make_step(config, POSETRACK, optimiser))(
+    state, batch
+  )
+  parts, four = jax.jit(step_lib.make_step(split, POSETRACK, optimiser))(
+    state, batch
+  )
   np.testing.assert_allclose(one["loss"], four["loss"], rtol=1e-5)
   np.testing.assert_allclose(
     one["gradient_norm"], four["gradient_norm"], rtol=1e-4
@@ -173,7 +178,7 @@ def test_labels_outside_and_padding_do_not_matter(start):
   changed["frames"][2] = 255 - changed["frames"][2]
   changed["joints"][~np.asarray(batch["labelled"])] = -999.0
   changed = jax.device_put(changed)
-  step = jax.jit(step_lib.make_step(config, optimiser))
+  step = jax.jit(step_lib.make_step(config, POSETRACK, optimiser))
   (a, _), (b, _) = step(state, batch), step(state, changed)
   # Adam's first step is the sign of the gradient: compare what it keeps.
   for x, y in zip(
@@ -182,10 +187,30 @@ def test_labels_outside_and_padding_do_not_matter(start):
     np.testing.assert_allclose(x, y, atol=1e-8)
 
 
+def test_a_clip_without_a_joint_in_the_crop_adds_nothing(start):
+  config, optimiser, state = start
+  batch = {k: np.array(v) for k, v in _batch().items()}
+  batch["labelled"][5] = False
+  batch["joints"][5] = 0.0
+  other = {k: v.copy() for k, v in batch.items()}
+  other["frames"][5] = 255 - other["frames"][5]
+  step = jax.jit(step_lib.make_step(config, POSETRACK, optimiser))
+  a, found = step(state, jax.device_put(batch))
+  b, same = step(state, jax.device_put(other))
+  assert np.isfinite(found["loss"]) and found["loss"] == same["loss"]
+  for x, y in zip(
+    jax.tree.leaves(a.optimiser), jax.tree.leaves(b.optimiser), strict=True
+  ):
+    np.testing.assert_allclose(x, y, atol=1e-8)
+  batch["labelled"][:] = False
+  _, none = step(state, jax.device_put(batch))
+  assert none["loss"] == 0 and none["gradient_norm"] == 0
+
+
 def test_loss_falls_on_one_batch(start):
   config, _, state = start
   optimiser = optim.optimiser(config.train, 100)
-  step = jax.jit(step_lib.make_step(config, optimiser))
+  step = jax.jit(step_lib.make_step(config, POSETRACK, optimiser))
   losses = []
   for _ in range(30):
     state, metrics = step(state, _batch())
@@ -196,7 +221,7 @@ def test_loss_falls_on_one_batch(start):
 def test_steady_state_compiles_once_and_moves_nothing_by_itself(start):
   config, optimiser, state = start
   traces = []
-  inner = step_lib.make_step(config, optimiser)
+  inner = step_lib.make_step(config, POSETRACK, optimiser)
 
   def counted(state, batch):
     traces.append(1)
@@ -213,7 +238,7 @@ def test_steady_state_compiles_once_and_moves_nothing_by_itself(start):
 
 def test_devices_share_a_batch_without_changing_the_result(start):
   config, optimiser, state = start
-  step = step_lib.make_step(config, optimiser)
+  step = step_lib.make_step(config, POSETRACK, optimiser)
   mesh = jax.make_mesh((8,), ("data",), (jax.sharding.AxisType.Auto,))
   spread = jax.NamedSharding(mesh, jax.P("data"))
   one_state, one = jax.jit(step)(state, _batch())

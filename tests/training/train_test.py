@@ -16,7 +16,8 @@ from diffpose_jax import config as config_lib
 from diffpose_jax import main
 from diffpose_jax.evaluation import evaluate
 from diffpose_jax.model import sharding
-from diffpose_jax.training import optim, train
+from diffpose_jax.pose.skeleton import POSETRACK
+from diffpose_jax.training import checks, optim, train
 from diffpose_jax.training import step as step_lib
 from diffpose_jax.weights import checkpoint
 
@@ -94,7 +95,7 @@ def whole(root, tmp_path_factory):
 def _state(run: pathlib.Path, config, step: int):
   """The checkpoint of a step, on the host."""
   optimiser = optim.optimiser(config.train, 6)
-  init = lambda: vars(step_lib.init_state(config, optimiser))  # noqa: E731
+  init = lambda: vars(step_lib.init_state(config, POSETRACK, optimiser))  # noqa: E731
   place = sharding.replicated(sharding.mesh())
   like = jax.tree.map(
     lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=place),
@@ -321,10 +322,10 @@ def test_how_long_and_how_it_is_measured_may_change(whole):
       "data.threads": 5,
     }
   )
-  train.check_workdir(config, whole.folder)
+  checks.check_workdir(config, whole.folder)
   config.seed = 1
   with pytest.raises(ValueError, match=r"config \(seed was 0, now 1\);"):
-    train.check_workdir(config, whole.folder)
+    checks.check_workdir(config, whole.folder)
 
 
 @pytest.mark.parametrize(
@@ -362,7 +363,7 @@ def test_a_split_that_is_not_there_can_be_corrected(root, whole, tmp_path):
   line = _message(config, tmp_path)
   assert "'test'" in line and "train" in line and "val" in line
   # The workdir does not belong to the config that could not work.
-  train.check_workdir(_config(root, data__prepared=prepared), tmp_path)
+  checks.check_workdir(_config(root, data__prepared=prepared), tmp_path)
 
 
 def test_missing_data_is_told_how_to_get(root, tmp_path, monkeypatch):
@@ -377,7 +378,9 @@ def test_averaged_weights_of_another_run_are_the_start(whole, root, tmp_path):
   averaged = _state(whole.folder, whole.config, 6)["ema"]
   config = _config(root, train__init_from=str(whole.folder))
   checkpoints = checkpoint.Checkpoints(tmp_path)
-  state, start = train._start(config, checkpoints, sharding.mesh(), 6)
+  state, start = train._start(
+    config, POSETRACK, checkpoints, sharding.mesh(), 6
+  )
   checkpoints.close()
   assert start == 0 and int(state.step) == 0
   jax.tree.map(np.testing.assert_array_equal, state.params, averaged)

@@ -1,0 +1,65 @@
+"""The network and the process that a config and a skeleton describe."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+
+from diffpose_jax import config as config_lib
+from diffpose_jax.diffusion import sampler
+from diffpose_jax.model import diffpose
+from diffpose_jax.pose import skeleton as skeletons
+
+
+def build_model(
+  config: ml_collections.ConfigDict, skeleton: skeletons.Skeleton
+) -> diffpose.DiffPose:
+  """The network, with one heatmap a joint of the skeleton."""
+  m = config.model
+  return diffpose.DiffPose(
+    joints=len(skeleton.joints),
+    size=m.size,
+    patch=m.patch,
+    stem=m.stem,
+    strl_depth=m.strl_depth,
+    decoder_width=m.decoder_width,
+    heatmap_width=m.heatmap_width,
+    drop_path=m.drop_path,
+    dtype=jnp.dtype(m.dtype),
+    diffusion=m.diffusion,
+    lookup=m.lookup,
+    scales=m.scales,
+  )
+
+
+def build_process(
+  config: ml_collections.ConfigDict, eta: float = 0.0
+) -> sampler.Process:
+  """The diffusion process."""
+  d = config.diffusion
+  return sampler.Process(d.schedule, d.steps, d.signal_scale, eta)
+
+
+def inputs(
+  config: ml_collections.ConfigDict, skeleton: skeletons.Skeleton, batch: int
+) -> tuple[jax.ShapeDtypeStruct, ...]:
+  """Shapes of (frames, noisy heatmaps, times) of a batch."""
+  y, x = config_lib.heatmap_size(config)
+  joints = len(skeleton.joints)
+  frames = (batch, config_lib.frames(config), *config.data.size, 3)
+  return (
+    jax.ShapeDtypeStruct(frames, jnp.uint8),
+    jax.ShapeDtypeStruct((batch, y, x, joints), jnp.float32),
+    jax.ShapeDtypeStruct((batch,), jnp.float32),
+  )
+
+
+def init_params(
+  config: ml_collections.ConfigDict,
+  skeleton: skeletons.Skeleton,
+  key: jax.Array,
+) -> Any:
+  """Freshly initialised parameters; traceable."""
+  zeros = (jnp.zeros(s.shape, s.dtype) for s in inputs(config, skeleton, 1))
+  return build_model(config, skeleton).init(key, *zeros)["params"]

@@ -1,0 +1,136 @@
+"""What a run refuses before it starts: another's folder, data or devices."""
+
+import pathlib
+from collections.abc import Sequence
+
+import jax
+import ml_collections
+
+from diffpose_jax import config as config_lib
+from diffpose_jax.data import prepared, strict_json
+from diffpose_jax.inference import workdir as run_folder
+from diffpose_jax.model import sharding
+
+_DATA = "data.json"  # what the run was trained on
+
+# What may change between the runs of one workdir: how much, how often, how
+# fast; not what is learned.
+_FREE = (
+  "evaluate.",
+  "train.steps",
+  "train.epochs",
+  "train.log_every",
+  "train.evaluate_every",
+  "train.checkpoint_every",
+  "train.validation_instances",
+  "train.init_from",
+  "train.accept_new_data",
+  "data.root",
+  "data.prepared",
+  "data.mixture",
+  "data.threads",
+  "data.cache_bytes",
+  "data.synthetic.workers",
+)
+
+
+def check_workdir(
+  config: ml_collections.ConfigDict, folder: pathlib.Path
+) -> None:
+  """Raises ValueError if the workdir belongs to a run of another config.
+
+  The message names the keys that differ and may not.
+  """
+  path = folder / run_folder.CONFIG
+  if not path.exists():
+    return
+  old, new = (_flat(c) for c in (config_lib.load(path), config))
+  differing = [
+    f"{key} was {old.get(key)!r}, now {new.get(key)!r}"
+    for key in sorted(old.keys() | new.keys())
+    if old.get(key) != new.get(key) and not key.startswith(_FREE)
+  ]
+  if differing:
+    raise ValueError(
+      f"{folder} belongs to another config ({'; '.join(differing)}); "
+      "use a new --workdir or the same config"
+    )
+
+
+def check_data(
+  config: ml_collections.ConfigDict,
+  folder: pathlib.Path,
+  splits: Sequence[prepared.Split],
+  start: int,
+) -> None:
+  """Raises ValueError where a run would go on with other data or joints.
+
+  Args:
+    config: of the run.
+    folder: its workdir.
+    splits: what it is to be trained on, all with the same joints.
+    start: the step of its checkpoint, 0 for a new run.
+  """
+  if not start:
+    return
+  split = splits[0]
+  learned = run_folder.load_skeleton(folder)
+  if learned.joints != split.skeleton.joints:
+    raise ValueError(
+      f"{folder}: has learned the joints {', '.join(learned.joints)}, but the "
+      f"data have {', '.join(split.skeleton.joints)}; use a new --workdir"
+    )
+  path = folder / _DATA
+  known = strict_json.load(path) if path.is_file() else None
+  now = _identities(splits)
+  if known == now:
+    return
+  if config.train.accept_new_data:
+    print(f"{folder}: goes on at step {start} with other data than before")
+    return
+  before = known["data"] if known else []
+  changed = [
+    f"{split.folder} {split.name}"
+    for split, identity in zip(splits, now["data"], strict=True)
+    if identity not in before
+  ]
+  raise ValueError(
+    f"{folder}: the data of {' and '.join(changed) or 'fewer folders'} are not "
+    f"those that it was trained on until step {start}; give those, use a new --workdir, or "
+    "go on with these by --config.train.accept_new_data=true"
+  )
+
+
+def write_data(folder: pathlib.Path, splits: Sequence[prepared.Split]) -> None:
+  """Writes down what the run is trained on from now on."""
+  folder.mkdir(parents=True, exist_ok=True)
+  strict_json.dump(folder / _DATA, _identities(splits))
+
+
+def _identities(splits: Sequence[prepared.Split]) -> dict[str, list[str]]:
+  return {"data": [prepared.identity(split) for split in splits]}
+
+
+def check_batches(
+  config: ml_collections.ConfigDict, mesh: jax.sharding.Mesh
+) -> None:
+  """Raises ValueError naming the batch that the devices cannot share."""
+  parts = config.train.accumulate
+  for key, clips in (
+    (f"train.batch in {parts} train.accumulate", config.train.batch // parts),
+    ("evaluate.batch", config.evaluate.batch),
+  ):
+    try:
+      sharding.check_batch(clips, mesh)
+    except ValueError as error:
+      raise ValueError(f"{key}: {error}") from error
+
+
+def _flat(config: ml_collections.ConfigDict, prefix: str = "") -> dict:
+  flat = {}
+  for key, value in config.items():
+    if isinstance(value, ml_collections.ConfigDict):
+      flat |= _flat(value, f"{prefix}{key}.")
+    else:
+      flat[prefix + key] = value
+  return flat

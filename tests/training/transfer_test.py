@@ -1,0 +1,81 @@
+"""Weights carried from one skeleton to another, joint by joint."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffpose_jax import config as config_lib
+from diffpose_jax.inference import network
+from diffpose_jax.pose.skeleton import COCO, POSETRACK, Skeleton
+from diffpose_jax.training import transfer
+
+ONE = Skeleton(
+  "one", ("right_ankle", "tail"), (), (), (), (), (0, 1), (), (1.0, 1.0)
+)
+
+
+def _config():
+  config = config_lib.default()
+  config.data.size = (32, 24)
+  config.data.span = 1
+  config.model.size = "cpu"
+  config.model.stem = "conv"
+  config.model.patch = 8
+  config.model.strl_depth = 1
+  config.model.decoder_width = 16
+  config.model.heatmap_width = 8
+  return config
+
+
+def _random(config, skeleton, seed):
+  init = lambda key: network.init_params(config, skeleton, key)  # noqa: E731
+  shapes = jax.eval_shape(init, jax.random.key(0))
+  rng = np.random.default_rng(seed)
+  return jax.tree.map(lambda s: rng.standard_normal(s.shape), shapes)
+
+
+@pytest.mark.parametrize("target", [COCO, ONE])
+def test_each_joint_behaves_as_the_one_of_its_name(target):
+  """Heatmaps of the carried joints, where the others see nothing."""
+  config = _config()
+  old, fresh = _random(config, POSETRACK, 1), _random(config, target, 2)
+  new = transfer.to_skeleton(config, POSETRACK, target, old, fresh)
+  rng = np.random.default_rng(3)
+  frames = rng.integers(0, 256, (1, 3, 32, 24, 3), np.uint8)
+  time = np.array([0.5], np.float32)
+  shared = [name for name in target.joints if name in POSETRACK.joints]
+  assert len(shared) == (15 if target is COCO else 1)
+  noise = rng.standard_normal((1, 16, 12, len(shared))).astype(np.float32)
+
+  def run(skeleton, params):
+    noisy = np.zeros((1, 16, 12, len(skeleton.joints)), np.float32)
+    at = [skeleton.index(name) for name in shared]
+    noisy[..., at] = noise
+    inputs = (jnp.asarray(value) for value in (frames, noisy, time))
+    model = network.build_model(config, skeleton)
+    return np.asarray(model.apply({"params": params}, *inputs))[..., at]
+
+  np.testing.assert_allclose(
+    run(target, new), run(POSETRACK, old), rtol=1e-3, atol=1e-3
+  )
+
+
+def test_joints_that_are_new_stay_as_they_start():
+  config = _config()
+  old, fresh = _random(config, POSETRACK, 1), _random(config, COCO, 2)
+  new = transfer.to_skeleton(config, POSETRACK, COCO, old, fresh)
+  head = [tree["decoder"]["head"]["bias"] for tree in (old, fresh, new)]
+  for joint, name in enumerate(COCO.joints):
+    if name in POSETRACK.joints:
+      assert head[2][joint] == head[0][POSETRACK.index(name)]
+    else:
+      assert head[2][joint] == head[1][joint]
+
+
+def test_nothing_in_common_is_refused():
+  other = dataclasses.replace(ONE, joints=("a", "b"))
+  with pytest.raises(ValueError, match="none of which are among a, b; give"):
+    transfer.to_skeleton(_config(), POSETRACK, other, {}, {})
