@@ -138,7 +138,7 @@ def _evaluate() -> ml_collections.ConfigDict:
   c.seed = 0
   c.batch = 32  # clips a call
   c.decode = "refine"  # refine: second-order fit; quarter: argmax + 1/4
-  c.boxes = "gt"  # gt, or a file of detections
+  c.boxes = "gt"  # gt; a file of detections; prepared: those stored
   c.box_threshold = 0.2  # detections below it are dropped
   return c
 

@@ -71,7 +71,9 @@ VERBS = {
     "score prediction files, or trained weights, against ground truth",
     (
       Form(("gt", "pred", "out")),
-      Form(("weights",), ("split", "boxes", *SAMPLING, "out", "root")),
+      Form(
+        ("weights",), ("split", "boxes", *SAMPLING, "out", "root", "dataset")
+      ),
     ),
   ),
   "predict": Verb(
@@ -85,9 +87,15 @@ VERBS = {
     "main",
     "turn a data set into the form that training reads",
     (
-      Form(("dataset", "out"), ("source", "config", "skip")),
+      Form(("dataset", "out"), ("source", "boxes", "config", "skip")),
       Form(("check", "out")),
     ),
+  ),
+  "unpack": Verb(
+    "diffpose_jax.data.archives",
+    "main",
+    "unpack an archive of a data set: checked first, whole or not at all",
+    (Form(("source", "out")),),
   ),
 }
 
@@ -99,7 +107,8 @@ FLAGS: dict[str, tuple[type, str]] = {
   "split": (str, "split to evaluate; default: the config's validation split"),
   "boxes": (
     str,
-    "person boxes (JSON, MOT text, CSV); evaluate: or gt; predict: or whole",
+    "person boxes (JSON, MOT text, CSV), which prepare stores; evaluate: or gt, "
+    "or prepared for those stored; predict: or whole",
   ),
   "box_threshold": (float, "ignore boxes that score below it"),
   "steps": (int, "denoising steps"),
@@ -119,7 +128,10 @@ FLAGS: dict[str, tuple[type, str]] = {
   ),
   "check": (bool, "verify what was prepared before: bytes, records, counts"),
   "skip": (float, "share of pictures that may be left out as unreadable"),
-  "source": (pathlib.Path, "folder of the data set as published"),
+  "source": (
+    pathlib.Path,
+    "folder of the data set as published; unpack: its zip or tar",
+  ),
 }
 
 
@@ -340,7 +352,8 @@ def _one_line(error: Exception) -> str:
   line = " ".join(str(error).split()) or type(error).__name__
   last = traceback.extract_tb(error.__traceback__)[-1].filename
   own = isinstance(error, OSError | UsageError)
-  if own or PACKAGE in pathlib.Path(last).parents:
+  places = {PACKAGE, PACKAGE.parent / "datasets"}
+  if own or places & set(pathlib.Path(last).parents):
     return line
   return f"{line} ({type(error).__name__}; --debug shows where)"
 

@@ -1,6 +1,7 @@
 """TFDS builder for COCO keypoints: pictures as videos of one frame."""
 
 import pathlib
+import re
 from collections.abc import Mapping
 
 from etils import epath
@@ -29,6 +30,14 @@ class Builder(records.FramesBuilder):
   def published(self) -> Mapping[str, Mapping[int, str]]:
     """Pictures with at least one labelled keypoint."""
     return {"train": {56_599: "COCO 2017"}, "val": {2_346: "COCO 2017"}}
+
+  def label(self, root: pathlib.Path, split: str, videos: int) -> str:
+    """The year of another release than 2017, which shares pictures out anew."""
+    name = coco.annotation_file(root, split).stem
+    year = re.search(r"20[0-9]{2}$", name)
+    if year and year[0] != "2017":
+      return f"COCO {year[0]}, not 2017: its val has pictures of 2017's train"
+    return super().label(root, split, videos)
 
   def splits(self, root: pathlib.Path) -> list[str]:
     """One split a file of keypoints."""

@@ -78,3 +78,13 @@ def test_in_posetracks_joints(root, tmp_path):
   np.testing.assert_array_equal(
     split.people.joints[0][found], [[3, 5], [11, 13]]
   )
+
+
+def test_another_year_is_called_by_its_name(root, tmp_path):
+  folder = root / "annotations"
+  old, new = (f"person_keypoints_val{year}.json" for year in (2017, 2014))
+  (folder / old).rename(folder / new)
+  (root / "val2017").rename(root / "val2014")
+  out = prepare.prepare(dataset="coco", source=root, out=tmp_path / "out")
+  labels = prepared.open_split(out, "val").labels
+  assert labels.startswith("COCO 2014, not 2017: ")

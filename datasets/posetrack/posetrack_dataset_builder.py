@@ -16,6 +16,10 @@ _CONFIGS = {
   "layout": "Other video in PoseTrack18's layout and JSON",
 }
 
+# Where each release has its labels. Both have as many videos of the same names,
+# so nothing else tells them apart.
+_FOLDERS = {"2018": "annotations", "2021": "posetrack_data"}
+
 # The release of 2018 with 74 labelled validation videos is its version 0.2, the
 # one with 170 its version 0.45; results on them cannot be compared.
 _PUBLISHED: dict[str, dict[str, dict[int, str]]] = {
@@ -59,7 +63,19 @@ class Builder(records.FramesBuilder):
     """PoseTrack17's own layouts for 2017, else annotations/<split>/*.json."""
     if self.builder_config.name == "2017":
       return posetrack17.splits(root)
-    return layout.splits(root)
+    found = layout.splits(root)
+    if self.builder_config.name not in _FOLDERS:
+      return found
+    folder = root / _FOLDERS[self.builder_config.name]
+    own = [split for split in found if any((folder / split).glob("*.json"))]
+    if not own:
+      other = "2021" if self.builder_config.name == "2018" else "2018"
+      raise ValueError(
+        f"{root}: has no labels of {_CONFIGS[self.builder_config.name]}, which "
+        f"are {folder.name}/<split>/*.json, but those of {_CONFIGS[other]} in "
+        f"{_FOLDERS[other]}/; prepare it as --dataset=posetrack{other[2:]}"
+      )
+    return own
 
   def read_split(
     self, root: pathlib.Path, split: str
@@ -67,4 +83,7 @@ class Builder(records.FramesBuilder):
     """The videos of a split, joints in PoseTrack's slots."""
     if self.builder_config.name == "2017":
       return posetrack17.read_split(root, split, skeleton=self.skeleton)
+    if self.builder_config.name in _FOLDERS:
+      folder = root / _FOLDERS[self.builder_config.name] / split
+      return annotations.read_folder(folder, skeleton=self.skeleton)
     return annotations.read_split(root, split, skeleton=self.skeleton)

@@ -1,5 +1,6 @@
 """The builder keeps order, bytes and labels, and needs no TensorFlow."""
 
+import shutil
 import sys
 
 import cv2
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
-from diffpose_jax.data import annotations, build
+from diffpose_jax.data import annotations, build, prepare, prepared
 from diffpose_jax.pose import skeleton
 
 
@@ -95,3 +96,35 @@ def test_labels_are_kept(builder):
   assert not people["occlusion_known"][0]
   np.testing.assert_array_equal(record["ignore_sizes"], [3])
   np.testing.assert_array_equal(record["ignore_points"][2], [4, 3])
+
+
+@pytest.mark.parametrize(
+  ("dataset", "folder", "other"),
+  [
+    ("posetrack18", "annotations", "posetrack21"),
+    ("posetrack21", "posetrack_data", "posetrack18"),
+  ],
+)
+def test_labels_of_the_other_release_are_never_taken(
+  root, tmp_path, dataset, folder, other
+):
+  """Both have as many videos, of the same names and pictures."""
+  source, out = tmp_path / "source", tmp_path / "out"
+  shutil.copytree(root, source)
+  (source / "annotations").rename(source / "wrong")
+  labels = {"annotations": "posetrack_data", "posetrack_data": "annotations"}
+  (source / "wrong").rename(source / labels[folder])
+  with pytest.raises(ValueError, match=f"{labels[folder]}/; .*={other}$"):
+    prepare.prepare(dataset=dataset, source=source, out=out)
+  # Beside its own labels the others are passed over, and their splits.
+  shutil.copytree(root / "annotations", source / folder)
+  (source / folder / "train" / "b_video.json").unlink()
+  (source / labels[folder] / "train").rename(source / labels[folder] / "val")
+  prepare.prepare(dataset=dataset, source=source, out=out)
+  assert prepared.split_names(out) == ["train"]
+  assert prepared.open_split(out, "train").videos == ("a_video",)
+
+
+def test_labels_of_2017_are_not_those_of_2018(root, tmp_path):
+  with pytest.raises(ValueError, match=r"_video\.json.*annolist"):
+    prepare.prepare(dataset="posetrack17", source=root, out=tmp_path / "out")

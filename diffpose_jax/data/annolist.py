@@ -108,10 +108,7 @@ def _frame(entry: Any, layout: fields.Layout, place: str) -> annotations.Frame:
     name = name.replace("\\/", "/")  # some files escape the slash twice
   name = fields.file_name(name, place)
   place = f"{place} ({name})"
-  people = tuple(
-    _person(rect, layout, f"{place}: annorect[{i}]")
-    for i, rect in enumerate(_many(entry, "annorect", place))
-  )
+  people = _people(entry, layout, name, place)
   labelled = {"is_labeled": _optional(entry, "is_labeled", place)}
   return annotations.Frame(
     file_name=str(pathlib.PurePosixPath(name)),
@@ -120,6 +117,19 @@ def _frame(entry: Any, layout: fields.Layout, place: str) -> annotations.Frame:
     people=people,
     ignore_regions=_regions(entry, place),
   )
+
+
+def _people(
+  entry: dict[str, Any], layout: fields.Layout, frame: str, place: str
+) -> tuple[annotations.Person, ...]:
+  """The people of an entry of annolist, no two of one track."""
+  people, seen = [], {}
+  for i, rect in enumerate(_many(entry, "annorect", place)):
+    at = f"{place}: annorect[{i}]"
+    person = _person(rect, layout, at)
+    fields.check_track(person.track_id, seen, frame, at)
+    people.append(person)
+  return tuple(people)
 
 
 def _person(rect: Any, layout: fields.Layout, place: str) -> annotations.Person:
@@ -146,14 +156,13 @@ def _person(rect: Any, layout: fields.Layout, place: str) -> annotations.Person:
     if seen is not None:
       visible[joint] = fields.flag({"is_visible": seen}, "is_visible", True, at)
   every = range(len(JOINTS))
-  track_id = _optional(rect, "track_id", place)
   record = {
     "keypoints": points.reshape(-1).tolist(),
     "scores": [scores.get(joint, 0.0) for joint in every] if scores else None,
     "occluded": (
       [not visible.get(joint, True) for joint in every] if visible else None
     ),
-    "track_id": -1 if track_id is None else track_id,
+    "track_id": _optional(rect, "track_id", place),
     "score": _optional(rect, "score", place),
     "bbox": _box(points[points[:, 2] > 0, :2]),
     "bbox_head": _head_box(rect, place),

@@ -6,7 +6,8 @@
 import dataclasses
 import math
 import pathlib
-from collections.abc import Sequence
+import re
+from collections.abc import Container, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -16,6 +17,12 @@ from diffpose_jax.data import strict_json
 from diffpose_jax.pose import skeleton as skeleton_lib
 
 Style = Literal["labels", "results"]
+
+FARTHEST = 1e6  # pixels; no picture is as large
+THINNEST = 0.25  # pixels; four steps of float32 at the farthest
+# Control characters and halves of characters, which no path can hold.
+_NO_NAME = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+_LONGEST = 4096  # characters of a path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,20 +44,21 @@ def person(
   if layout.category is not None and category != layout.category:
     raise ValueError(
       f"{place}: category_id is {strict_json.describe(category)}, but people "
-      f"are {layout.category!r} in this file; remove the annotation"
+      f"are {strict_json.describe(layout.category)} in this file; remove the "
+      "annotation"
     )
   names, skeleton, dtype = layout.names, layout.skeleton, layout.dtype
   points = strict_json.numbers(
     record["keypoints"], f"{place}: keypoints", 3 * len(names)
   ).reshape(-1, 3)
   given = labelled(points, names, layout.style, place)
+  if layout.style == "labels":
+    _check_near(points[:, :2], given, names, place)
   joints = np.where(given[:, None], points[:, :2], 0)
   result: dict[str, Any] = {
     "joints": reorder(joints, names, skeleton).astype(dtype),
     "labelled": reorder(given, names, skeleton),
-    "track_id": strict_json.integer(
-      record.get("track_id", 0), f"{place}: track_id"
-    ),
+    "track_id": _track_id(record, place),
     "box_score": number(record, "score", 1.0, place),
     "blur": number(record, "blur", math.nan, place),
     "speed": number(record, "speed", math.nan, place),
@@ -68,17 +76,87 @@ def person(
   return result
 
 
-def box(value: Any, place: str) -> Float64[np.ndarray, "4"]:
-  """Edges of a file's (x, y, width, height), which must have an area."""
-  values = strict_json.numbers(value, place, 4)
-  low, high = values[:2], values[:2] + values[2:]
-  # In float32, which the program computes in, a thread far out has none.
-  if np.any(high.astype(np.float32) <= low.astype(np.float32)):
+def image_ids(images: Sequence[Any], place: str) -> list[int]:
+  """The id of each image, which must have `file_name` too and an own id."""
+  ids: dict[int, int] = {}
+  for position, image in enumerate(images):
+    at = f"{place}[{position}]"
+    strict_json.require(image, ("id", "file_name"), at)
+    identity = strict_json.integer(image["id"], f"{at}: id")
+    if identity in ids:
+      raise ValueError(
+        f"{at}: image id {identity} is used twice, before by "
+        f"images[{ids[identity]}]; give each image an id of its own"
+      )
+    ids[identity] = position
+  return list(ids)
+
+
+def image_id(record: dict[str, Any], known: Container[int], place: str) -> int:
+  """The `image_id` of an annotation, which must be one of `known`."""
+  identity = strict_json.integer(record["image_id"], f"{place}: image_id")
+  if identity not in known:
     raise ValueError(
-      f"{place}: box {value} has no area; give width and height > 0, or "
-      "remove it"
+      f"{place}: image_id {identity} is no image of this file; remove the "
+      "annotation or add the image"
     )
-  return np.concatenate([low, high])
+  return identity
+
+
+def check_track(
+  track_id: int, seen: dict[int, str], frame: str, place: str
+) -> None:
+  """Raises ValueError where a frame has somebody of this track already.
+
+  Args:
+    track_id: below 0 where the person has none.
+    seen: places of the frame's tracks so far; this one is added.
+    frame: what to call it.
+    place: of the person.
+  """
+  first = seen.setdefault(track_id, place)
+  if track_id >= 0 and first != place:
+    raise ValueError(
+      f"{place}: track_id {track_id} is twice in frame {frame}, before at "
+      f"{first}; remove one of the two, or correct its track_id"
+    )
+
+
+def _track_id(record: dict[str, Any], place: str) -> int:
+  """The track of a person; -1 where it is absent or null."""
+  value = record.get("track_id")
+  if value is None:
+    return -1
+  return strict_json.integer(value, f"{place}: track_id")
+
+
+def has_area(values: Float64[np.ndarray, "4"]) -> bool:
+  """Whether a file's (x, y, width, height) has one that can be cropped.
+
+  What is thinner than `THINNEST` could have none in float32, which the program
+  computes in, once it is moved or enlarged.
+  """
+  return bool(np.all(values[2:] >= THINNEST))
+
+
+def box(value: Any, place: str) -> Float64[np.ndarray, "4"]:
+  """Edges of a file's (x, y, width, height).
+
+  Raises ValueError where it has no area, or is too far out for a picture.
+  """
+  values = strict_json.numbers(value, place, 4)
+  if not has_area(values):
+    raise ValueError(
+      f"{place}: box {value} has no area; give width and height of at least "
+      f"{THINNEST:g} pixels, or remove it"
+    )
+  edges = np.concatenate([values[:2], values[:2] + values[2:]])
+  if np.abs(edges).max() > FARTHEST:
+    raise ValueError(
+      f"{place}: box {value} reaches beyond {FARTHEST:g} pixels; no picture is "
+      "as large: correct or remove it"
+    )
+  return edges
 
 
 def number(
@@ -115,9 +193,11 @@ def size(record: dict[str, Any], key: str, place: str) -> int | None:
 
 def file_name(name: Any, place: str) -> str:
   """`name`, once it is known to be a path that stays inside the data root."""
-  if not isinstance(name, str) or not name or "\0" in name:
+  sound = isinstance(name, str) and 0 < len(name) <= _LONGEST
+  if not sound or _NO_NAME.search(name):
     raise ValueError(
-      f"{place}: file_name {strict_json.describe(name)} is no file's name"
+      f"{place}: file_name {strict_json.describe(name)} is no file's name; "
+      "correct it"
     )
   path = pathlib.PureWindowsPath(name)  # splits at / and at \
   if path.drive or path.root or ".." in path.parts:
@@ -160,8 +240,12 @@ def joint_names(
   place = f"{place}[0]"
   record = strict_json.require(categories[0], ("keypoints",), place)
   names = strict_json.listing(record["keypoints"], f"{place}: keypoints")
-  if not all(isinstance(name, str) for name in names):
-    raise ValueError(f"{place}: keypoints must be a list of joint names")
+  for name in names:
+    if not isinstance(name, str) or _NO_NAME.search(name):
+      raise ValueError(
+        f"{place}: keypoints must be a list of joint names, found "
+        f"{strict_json.describe(name)}; correct it"
+      )
   if len(set(names)) < len(names):
     raise ValueError(f"{place}: keypoints names a joint twice: {names}")
   if not set(names) & set(skeleton.joints):
@@ -190,6 +274,22 @@ def labelled(
       f"{visible[joint]:g}; it must be 0, 1 or 2"
     )
   return visible > 0
+
+
+def _check_near(
+  points: Float64[np.ndarray, "k 2"],
+  given: Bool[np.ndarray, "k"],
+  names: Sequence[str],
+  place: str,
+) -> None:
+  """Raises ValueError for a labelled joint where no picture reaches."""
+  far = given & np.any(np.abs(points) > FARTHEST, axis=1)
+  if np.any(far):
+    joint = int(np.argmax(far))
+    raise ValueError(
+      f"{place}: keypoints: {names[joint]} is at {points[joint].tolist()}, "
+      f"beyond {FARTHEST:g} pixels; correct it, or give it visibility 0"
+    )
 
 
 def per_joint(

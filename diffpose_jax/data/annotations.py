@@ -28,7 +28,7 @@ class Person:
   box: np.ndarray | None  # float32 (4,) xyxy edges; None: not in the file
   joints: np.ndarray  # float32 (k, 2); (0, 0) where not labelled
   labelled: np.ndarray  # bool (k,)
-  track_id: int = 0
+  track_id: int = -1  # below 0: none
   head_box: np.ndarray | None = None  # float32 (4,) xyxy edges
   scores: np.ndarray | None = None  # float32 (k,), predictions only
   box_score: float = 1.0
@@ -77,8 +77,10 @@ def read_video(
     skeleton: the joint order of the result.
     dtype: of coordinates and scores.
     style: "labels": visibility is 0, 1 or 2, and a joint is labelled where it
-      is above 0. "results": visibility is any number, as tools write a score
-      there, and a joint is absent only where x, y and it are all 0.
+      is above 0; a track is once in a frame. "results": visibility is any
+      number, as tools write a score there, and a joint is absent only where
+      x, y and it are all 0; a track may be there several times, as detectors
+      give all people the same.
 
   Raises:
     ValueError: anything else than the above; names the file and the record.
@@ -106,13 +108,28 @@ def read_videos(
   gives videos named after their folders. Arguments and errors: `read_video`.
   """
   path = pathlib.Path(path)
-  record = strict_json.require(
-    strict_json.load(path),
-    ("images", "annotations", "categories"),
-    str(path),
-  )
-  for key in ("images", "annotations", "categories"):
+  record = load(path)
+  return from_json(record, path, skeleton=skeleton, dtype=dtype, style=style)
+
+
+def load(path: pathlib.Path) -> dict[str, Any]:
+  """What a file has that is known to have the lists of such files."""
+  keys = ("images", "annotations", "categories")
+  record = strict_json.require(strict_json.load(path), keys, str(path))
+  for key in keys:
     strict_json.listing(record[key], f"{path}: {key}")
+  return record
+
+
+def from_json(
+  record: dict[str, Any],
+  path: pathlib.Path,
+  *,
+  skeleton: skeleton_lib.Skeleton,
+  dtype: type = np.float32,
+  style: fields.Style = "labels",
+) -> list[Video]:
+  """The videos of what `load` gave for `path`; see `read_videos`."""
   if not record["images"]:
     raise ValueError(f"{path}: images is empty; remove the file")
   layout = fields.Layout(
@@ -124,7 +141,7 @@ def read_videos(
     dtype=dtype,
     style=style,
   )
-  people = _people_by_image(record, layout, path)
+  people = people_by_image(record, layout, path)
   frames = _frames(record["images"], people, dtype, path)
   folders = collections.defaultdict(list)
   for frame in sorted(frames, key=lambda frame: natural_key(frame.file_name)):
@@ -240,29 +257,29 @@ def check_unique_names(
     )
 
 
-def _people_by_image(
+def people_by_image(
   record: dict[str, Any], layout: fields.Layout, path: pathlib.Path
 ) -> dict[int, list[Person]]:
-  people: dict[int, list[Person]] = {}
-  for position, image in enumerate(record["images"]):
-    place = f"{path}: images[{position}]"
-    strict_json.require(image, ("id", "file_name"), place)
-    identity = strict_json.integer(image["id"], f"{place}: id")
-    if identity in people:
-      raise ValueError(f"{place}: image id {identity} is used twice")
-    people[identity] = []
+  """The people of each image id, of what `load` gave for `path`."""
+  ids = fields.image_ids(record["images"], f"{path}: images")
+  people: dict[int, list[Person]] = {identity: [] for identity in ids}
+  names = {
+    identity: strict_json.describe(image["file_name"])
+    for identity, image in zip(ids, record["images"], strict=True)
+  }
+  tracks: dict[int, dict[int, str]] = {identity: {} for identity in ids}
   for position, annotation in enumerate(record["annotations"]):
     place = f"{path}: annotations[{position}]"
     strict_json.require(annotation, ("image_id", "keypoints"), place)
     if "id" in annotation:
       place = f"{place} (id {strict_json.describe(annotation['id'])})"
-    image_id = strict_json.integer(annotation["image_id"], f"{place}: image_id")
-    if image_id not in people:
-      raise ValueError(
-        f"{place}: image_id {image_id} is no image of this file; remove the "
-        "annotation or add the image"
+    image_id = fields.image_id(annotation, people, place)
+    person = Person(**fields.person(annotation, layout, place))
+    if layout.style == "labels":
+      fields.check_track(
+        person.track_id, tracks[image_id], names[image_id], place
       )
-    people[image_id].append(Person(**fields.person(annotation, layout, place)))
+    people[image_id].append(person)
   return people
 
 
@@ -276,11 +293,14 @@ def _frames(
   for position, image in enumerate(images):
     place = f"{path}: images[{position}]"
     name = fields.file_name(image["file_name"], place)
-    if name in frames:
-      raise ValueError(f"{place}: file_name {name!r} is used twice")
+    plain = pathlib.PurePosixPath(name)  # a//b and ./a/b are a/b
+    if plain in frames:
+      raise ValueError(
+        f"{place}: file_name {name!r} is used twice; keep one of the images"
+      )
     image_id = int(image["id"])
     there = tuple(people[image_id])
-    frames[name] = Frame(
+    frames[plain] = Frame(
       file_name=name,
       image_id=image_id,
       labelled=fields.flag(image, "is_labeled", bool(there), place),

@@ -109,7 +109,7 @@ def half_body_box(
     return box
   points = joints[chosen]
   extent = points.max(axis=0) - points.min(axis=0)
-  if extent.min() <= 0:
+  if extent.min() < 1:
     return box
   half = extent * (_HALF_BODY_ENLARGE / 2)
   centre = points.mean(axis=0)

@@ -108,16 +108,12 @@ def _json(
   content = strict_json.require(content, ("images", "annotations"), place)
   if kind == "coco":
     raise ValueError(f"{place}: say format='posetrack' for such a file")
-  names = {}
-  for i, image in enumerate(
-    strict_json.listing(content["images"], f"{path}: images")
-  ):
-    place = f"{path}: images[{i}]"
-    strict_json.require(image, ("id", "file_name"), place)
-    identity = strict_json.integer(image["id"], f"{place}: id")
-    if identity in names:
-      raise ValueError(f"{place}: image id {identity} is used twice")
-    names[identity] = box_records.image_name(image["file_name"], place)
+  images = strict_json.listing(content["images"], f"{path}: images")
+  ids = fields.image_ids(images, f"{path}: images")
+  names = {
+    identity: box_records.image_name(image["file_name"], f"{path}: images[{i}]")
+    for i, (identity, image) in enumerate(zip(ids, images, strict=True))
+  }
   return "posetrack", [
     _annotation(record, names, f"{path}: annotations[{i}]")
     for i, record in enumerate(
@@ -141,12 +137,7 @@ def _annotation(
   record: Any, names: dict[int, str], place: str
 ) -> box_records.Record:
   strict_json.require(record, ("image_id", "bbox"), place)
-  image_id = strict_json.integer(record["image_id"], f"{place}: image_id")
-  if image_id not in names:
-    raise ValueError(
-      f"{place}: image_id {image_id} is no image of this file; remove the "
-      "annotation or add the image"
-    )
+  image_id = fields.image_id(record, names, place)
   return _record(record, names[image_id], place)
 
 

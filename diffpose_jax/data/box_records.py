@@ -10,7 +10,6 @@ from diffpose_jax.data import annotation_fields as fields
 from diffpose_jax.data import strict_json
 
 PERSON = 1  # category of people in COCO, PoseTrack and MOT files
-_FARTHEST = 1e6  # pixels; JPEG ends at 65535
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,17 +39,18 @@ def edges(
 ) -> Float64[np.ndarray, "4"]:
   """The box as float64 edges. Raises ValueError where it cannot be used."""
   box = strict_json.numbers([x1, y1, x2, y2], place)
-  if np.abs(box).max() > _FARTHEST:
+  if np.abs(box).max() > fields.FARTHEST:
     raise ValueError(
-      f"{place}: box {box.tolist()} reaches beyond {_FARTHEST:g} pixels; no "
+      f"{place}: box {box.tolist()} reaches beyond {fields.FARTHEST:g} pixels; no "
       "picture is as large: correct or remove it"
     )
-  low, high = box[:2].astype(np.float32), box[2:].astype(np.float32)
-  if np.any(high <= low):
-    why = "its corners swapped" if np.any(high < low) else "no area"
+  sides = box[2:] - box[:2]
+  if np.any(sides < fields.THINNEST):
+    why = "its corners swapped" if np.any(sides < 0) else "no area"
     raise ValueError(
       f"{place}: box {box.tolist()} has {why}; left must be below right, top "
-      "below bottom: correct or remove it"
+      f"below bottom, by at least {fields.THINNEST:g} pixels: correct or remove "
+      "it"
     )
   return box
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float32, Int32, Int64
@@ -73,8 +73,46 @@ def read_boxes(
       track id twice in a frame; no box's picture is known, or all are outside.
       Names file and record or line.
   """
+  return above(read_each(path, {"": videos}, format=format)[""], threshold)
+
+
+def above(boxes: Boxes, threshold: float) -> Boxes:
+  """The boxes that score at least `threshold`; the others are counted."""
+  # Compared as stored: 0.7 of a file is not below a threshold of 0.7.
+  keep = boxes.score >= np.float32(threshold)
+  return dataclasses.replace(
+    boxes,
+    video=boxes.video[keep],
+    frame=boxes.frame[keep],
+    box=boxes.box[keep],
+    score=boxes.score[keep],
+    track_id=boxes.track_id[keep],
+    below_threshold=boxes.below_threshold + int((~keep).sum()),
+  )
+
+
+def read_each(
+  path: str | os.PathLike,
+  splits: Mapping[str, Sequence[Video]],
+  *,
+  format: box_files.Format = "auto",
+) -> dict[str, Boxes]:
+  """All boxes of a file by split, of any score, as `read_boxes` reads one.
+
+  A picture is looked for in all splits at once, so that a name or id which two
+  of them have is refused and no box gets into two.
+
+  Args:
+    path: file or folder.
+    splits: their videos; a split without any box of the file is in the result.
+    format: of the file, or of all files in the folder.
+
+  Raises:
+    ValueError: as `read_boxes`, all splits taken together.
+  """
   records = box_files.read(path, format=format)
   people = [r for r in records if r.category == PERSON]
+  videos = [video for part in splits.values() for video in part]
   places = box_places.place(people, videos)
   found = [(p, r) for p, r in zip(places, people, strict=True) if p]
   if people and not found:
@@ -83,8 +121,8 @@ def read_boxes(
       f"is of {_describe(people[0])}, the first frame is {_first_frame(videos)}"
     )
   _check_tracks(found, videos)
-  inside = [(p, r) for p, r in found if _touches(r, _frame(videos, p))]
-  if found and not inside:
+  touches = [_touches(r, _frame(videos, p)) for p, r in found]
+  if found and not any(touches):
     place, record = found[0]
     frame = _frame(videos, place)
     raise ValueError(
@@ -92,19 +130,34 @@ def read_boxes(
       f"{record.box.tolist()} (as edges) in {frame.width}x{frame.height} "
       "pixels; give boxes of pictures of this size"
     )
-  good = [(p, r) for p, r in inside if r.score >= threshold]
-  good.sort(key=lambda item: item[0])  # stable: keeps the order in a frame
-  index = np.array([place for place, _ in good], np.int32).reshape(-1, 2)
+  result, first = {}, 0
+  for name, part in splits.items():
+    here = range(first, first + len(part))
+    first += len(part)
+    own = [
+      ((p[0] - here.start, p[1]), record, touch)
+      for (p, record), touch in zip(found, touches, strict=True)
+      if p[0] in here
+    ]
+    result[name] = dataclasses.replace(
+      _table([(place, record) for place, record, touch in own if touch]),
+      unknown_images=len(people) - len(own),
+      other_categories=len(records) - len(people),
+      outside=sum(not touch for _, _, touch in own),
+    )
+  return result
+
+
+def _table(found: Sequence[tuple[box_places.Place, Record]]) -> Boxes:
+  # The sort is stable: it keeps the order in a frame.
+  found = sorted(found, key=lambda item: item[0])
+  index = np.array([place for place, _ in found], np.int32).reshape(-1, 2)
   return Boxes(
     video=index[:, 0],
     frame=index[:, 1],
-    box=np.array([r.box for _, r in good], np.float32).reshape(-1, 4),
-    score=np.array([r.score for _, r in good], np.float32),
-    track_id=np.array([r.track_id for _, r in good], np.int64),
-    below_threshold=len(inside) - len(good),
-    unknown_images=len(people) - len(found),
-    other_categories=len(records) - len(people),
-    outside=len(found) - len(inside),
+    box=np.array([r.box for _, r in found], np.float32).reshape(-1, 4),
+    score=np.array([r.score for _, r in found], np.float32),
+    track_id=np.array([r.track_id for _, r in found], np.int64),
   )
 
 

@@ -48,11 +48,13 @@ _READERS = (
   "annotations.py",
   "coco.py",
   "custom.py",
+  "images.py",
   "jhmdb.py",
   "layout.py",
   "posetrack17.py",
   "records.py",
   "skeleton_file.py",
+  "strict_json.py",
   "strict_matlab.py",
 )
 
@@ -132,6 +134,7 @@ def build(
       labels=builder.labels,
       missing=builder.missing,
       skipped=builder.skipped,
+      skip=builder.skip,
     )
     _move(built, out)
   finally:
@@ -147,17 +150,34 @@ def fingerprint(dataset: str, source: pathlib.Path) -> str:
   return hashlib.sha256(b"".join(whole)).hexdigest()
 
 
-def is_current(out: pathlib.Path, dataset: str, fingerprint: str) -> bool:
-  """Whether `out` holds this data set, whole and from this source."""
+def is_current(
+  out: pathlib.Path,
+  dataset: str,
+  fingerprint: str,
+  skip: float | None = None,
+) -> bool:
+  """Whether `out` holds this data set, whole and from this source.
+
+  Where pictures were left out, not unless the share `skip` that may be is at
+  least what it was then; None takes the set as it was made.
+  """
   try:
     about = manifest.read(out)
     manifest.check_sizes(out)
   except ValueError as error:
     print(f"{error}: preparing it again")
     return False
-  return about is not None and (
-    (about["dataset"], about["source"]) == (dataset, fingerprint)
+  if about is None:
+    return False
+  if (about["dataset"], about["source"]) != (dataset, fingerprint):
+    return False
+  if skip is None or not about["skipped"] or skip >= about.get("skip", 1.0):
+    return True
+  print(
+    f"{out}: was prepared with --skip={about.get('skip')} and lacks "
+    f"{len(about['skipped'])} pictures; preparing it again with --skip={skip:g}"
   )
+  return False
 
 
 def check_replaceable(out: pathlib.Path) -> None:
@@ -173,6 +193,32 @@ def check_replaceable(out: pathlib.Path) -> None:
     )
 
 
+@contextlib.contextmanager
+def changed(out: pathlib.Path, *, without: str) -> Iterator[pathlib.Path]:
+  """A folder to change that takes the place of `out` at the end of the block.
+
+  It begins with the files of `out`, of which no byte is copied where links are
+  possible, but its manifest and those that match `without`. After an error or
+  an interruption `out` is as it was.
+  """
+  partial = _partial(out)
+  try:
+    for path in out.iterdir():
+      if path.name != manifest.NAME and not path.match(without):
+        _link(path, partial / path.name)
+    yield partial
+    _move(partial, out)
+  finally:
+    shutil.rmtree(partial, ignore_errors=True)
+
+
+def _link(path: pathlib.Path, copy: pathlib.Path) -> None:
+  try:
+    copy.hardlink_to(path)
+  except OSError:  # not on this file system
+    shutil.copy2(path, copy)
+
+
 def _partial(out: pathlib.Path) -> pathlib.Path:
   """An empty folder beside `out`; what an interruption left is removed."""
   partial = out.parent / f".{out.name}.partial"
@@ -183,7 +229,7 @@ def _partial(out: pathlib.Path) -> pathlib.Path:
 
 def _move(built: pathlib.Path, out: pathlib.Path) -> None:
   """Puts a finished folder in the place of `out`."""
-  old = out.parent / f".{out.name}.old"
+  old = _old(out)
   shutil.rmtree(old, ignore_errors=True)
   if out.exists():
     out.rename(old)
@@ -191,9 +237,24 @@ def _move(built: pathlib.Path, out: pathlib.Path) -> None:
   shutil.rmtree(old, ignore_errors=True)
 
 
+def _old(out: pathlib.Path) -> pathlib.Path:
+  return out.parent / f".{out.name}.old"
+
+
 @contextlib.contextmanager
 def lock(out: pathlib.Path) -> Iterator[None]:
-  """Lets one process at a time prepare `out`; others wait for it."""
+  """Lets one process at a time prepare `out`; others say that they wait.
+
+  The lock ends with its process, however that ends. One that ended between the
+  two moves of `_move` left the old set under another name: it is put back.
+  """
   with open(out.parent / f".{out.name}.lock", "w") as file:
-    fcntl.flock(file, fcntl.LOCK_EX)
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+      print(f"{out}: waiting for another process that prepares it")
+      fcntl.flock(file, fcntl.LOCK_EX)
+    if not out.exists() and _old(out).is_dir():
+      _old(out).rename(out)
+    shutil.rmtree(_old(out), ignore_errors=True)
     yield

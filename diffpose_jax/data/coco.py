@@ -85,11 +85,7 @@ def read_split(
   """
   root = pathlib.Path(root)
   path = annotation_file(root, split)
-  record = strict_json.require(
-    strict_json.load(path), ("images", "annotations", "categories"), str(path)
-  )
-  for key in ("images", "annotations", "categories"):
-    strict_json.listing(record[key], f"{path}: {key}")
+  record = annotations.load(path)
   images = _images(record["images"], path)
   found = _labels(record, set(images), skeleton, path)
   folder = _picture_folder(root, path)
@@ -156,12 +152,9 @@ def _picture_folder(root: pathlib.Path, path: pathlib.Path) -> str:
 def _images(records: list, path: pathlib.Path) -> dict[int, annotations.Frame]:
   """Frames without people by image id; file names as the file has them."""
   images = {}
-  for position, image in enumerate(records):
+  ids = fields.image_ids(records, f"{path}: images")
+  for position, (identity, image) in enumerate(zip(ids, records, strict=True)):
     place = f"{path}: images[{position}]"
-    strict_json.require(image, ("id", "file_name"), place)
-    identity = strict_json.integer(image["id"], f"{place}: id")
-    if identity in images:
-      raise ValueError(f"{place}: image id {identity} is used twice")
     images[identity] = annotations.Frame(
       file_name=fields.file_name(image["file_name"], place),
       image_id=identity,
@@ -192,12 +185,7 @@ def _labels(
     if identity in seen:
       raise ValueError(f"{place}: this id is used twice; remove one of them")
     seen.add(identity)
-    image_id = strict_json.integer(annotation["image_id"], f"{place}: image_id")
-    if image_id not in images:
-      raise ValueError(
-        f"{place}: image_id {image_id} is no image of this file; remove the "
-        "annotation or add the image"
-      )
+    image_id = fields.image_id(annotation, images, place)
     category = strict_json.integer(
       annotation["category_id"], f"{place}: category_id"
     )
@@ -256,12 +244,7 @@ def _has_area(box: Any, place: str) -> bool:
   """Whether (x, y, w, h) is a box. ValueError unless it is four numbers."""
   if box is None:
     return False
-  strict_json.numbers(box, place, 4)
-  try:
-    fields.box(box, place)
-  except ValueError:
-    return False
-  return True
+  return fields.has_area(strict_json.numbers(box, place, 4))
 
 
 def _corners(box: Any, place: str) -> Float32[np.ndarray, "4 2"]:

@@ -4,14 +4,13 @@ A root holds skeleton.json, which says what the joints are, annotations, and
 the pictures that the annotations name. Any number of joints is fine.
 """
 
-import dataclasses
 import os
 import pathlib
 import re
 from typing import Any
 
 from diffpose_jax.data import annotation_fields as fields
-from diffpose_jax.data import annotations, skeleton_file, strict_json
+from diffpose_jax.data import annotations, skeleton_file
 from diffpose_jax.pose import skeleton as skeleton_lib
 
 SKELETON = "skeleton.json"  # below the root
@@ -90,14 +89,11 @@ def read_split(
 def _read_file(
   path: pathlib.Path, skeleton: skeleton_lib.Skeleton
 ) -> list[annotations.Video]:
-  record = strict_json.require(
-    strict_json.load(path), ("images", "annotations", "categories"), str(path)
-  )
+  record = annotations.load(path)
   _check_joints(record["categories"], skeleton, path)
-  videos = annotations.read_videos(path, skeleton=skeleton)
+  videos = annotations.from_json(record, path, skeleton=skeleton)
   _check_crowds(record["annotations"], path)
-  if not _has_tracks(record["annotations"], path):
-    videos = [_without_tracks(video) for video in videos]
+  _check_tracks(record["annotations"], path)
   if fields.flag(record, "stills", False, str(path)):
     frames = [frame for video in videos for frame in video.frames]
     return [annotations.Video(_still(frame), (frame,)) for frame in frames]
@@ -105,11 +101,10 @@ def _read_file(
 
 
 def _check_joints(
-  categories: Any, skeleton: skeleton_lib.Skeleton, path: pathlib.Path
+  categories: list, skeleton: skeleton_lib.Skeleton, path: pathlib.Path
 ) -> None:
   """Raises ValueError unless the file's joints are the skeleton's."""
   place = f"{path}: categories"
-  strict_json.listing(categories, place)
   names = fields.joint_names(categories, skeleton, place)
   missing = [name for name in skeleton.joints if name not in names]
   unknown = [name for name in names if name not in skeleton.joints]
@@ -135,28 +130,14 @@ def _check_crowds(records: list[dict[str, Any]], path: pathlib.Path) -> None:
       )
 
 
-def _has_tracks(records: list[dict[str, Any]], path: pathlib.Path) -> bool:
-  """Whether people have tracks. ValueError where only some have."""
-  without = [i for i, r in enumerate(records) if "track_id" not in r]
+def _check_tracks(records: list[dict[str, Any]], path: pathlib.Path) -> None:
+  """Raises ValueError where only some people have tracks."""
+  without = [i for i, r in enumerate(records) if r.get("track_id") is None]
   if without and len(without) < len(records):
     raise ValueError(
       f"{path}: annotations[{without[0]}]: no track_id, as "
       f"{len(without)} of {len(records)}; give it to all people or to none"
     )
-  return not without
-
-
-def _without_tracks(video: annotations.Video) -> annotations.Video:
-  frames = [
-    dataclasses.replace(
-      frame,
-      people=tuple(
-        dataclasses.replace(person, track_id=-1) for person in frame.people
-      ),
-    )
-    for frame in video.frames
-  ]
-  return dataclasses.replace(video, frames=tuple(frames))
 
 
 def _still(frame: annotations.Frame) -> str:

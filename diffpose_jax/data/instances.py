@@ -6,6 +6,7 @@ import ml_collections
 import numpy as np
 from jaxtyping import Float, Int
 
+from diffpose_jax.data import annotation_fields as fields
 from diffpose_jax.data import annotations, prepared
 from diffpose_jax.data import boxes as boxes_lib
 from diffpose_jax.pose import geometry
@@ -116,10 +117,11 @@ def crop_affines(
 ) -> Float[np.ndarray, "n 2 3"]:
   """Affines from picture to evaluation crop; `geometry.invert` leads back."""
   size = tuple(config.data.size)
-  affines = [
-    geometry.crop_affine(geometry.enlarge(box, config.data.enlarge), size)
-    for box in instances.box
-  ]
+  # In float64, where what has an area in float32 keeps one.
+  boxes = geometry.enlarge(
+    instances.box.astype(np.float64), config.data.enlarge
+  )
+  affines = [geometry.crop_affine(box, size) for box in boxes]
   return np.array(affines, np.float64).reshape(len(instances), 2, 3)
 
 
@@ -179,7 +181,7 @@ def _box_of_joints(
   if not len(points):
     return nowhere
   box = np.concatenate([points.min(axis=0), points.max(axis=0)])
-  if np.any(box[2:] <= box[:2]):
+  if np.any(box[2:] - box[:2] < fields.THINNEST):
     return nowhere
   return geometry.enlarge(box, _JOINT_MARGIN).astype(np.float32)
 

@@ -357,6 +357,7 @@ def _people(
       box=box.astype(np.float32),
       joints=fields.reorder(joints, names, skeleton).astype(np.float32),
       labelled=fields.reorder(inside, names, skeleton),
+      track_id=0,
       head_box=head.astype(np.float32),
     ),
   )

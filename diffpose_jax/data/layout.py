@@ -21,6 +21,8 @@ _LABELS = {
   "sub_splits",
 }
 _LABEL_FILES = (".json", ".mat", ".txt")
+# What 16 bits, four channels and no compression would take, and some more.
+_MAX_BYTES = 10 * images.MAX_PIXELS
 _NO_LABELS = ("synthetic.json",)  # what rendering remembers of itself
 
 
@@ -58,12 +60,15 @@ def splits(root: pathlib.Path) -> list[str]:
 def present(root: pathlib.Path, video: annotations.Video) -> list[int]:
   """Positions in the video of the frames whose pictures exist.
 
-  Raises ValueError where a labelled frame's picture is missing, or all are.
+  Raises ValueError where a labelled frame's picture is missing, or all are; or
+  a link leads to one outside of the root.
   """
   positions = []
+  real = os.path.realpath(root)
   for position, frame in enumerate(video.frames):
     path = root / frame.file_name
-    if path.is_file():
+    if os.path.isfile(path):  # False for names that no file can have
+      _check_inside(real, path, video)
       positions.append(position)
     elif frame.labelled:
       raise ValueError(
@@ -82,11 +87,12 @@ def present(root: pathlib.Path, video: annotations.Video) -> list[int]:
 def read_picture(root: pathlib.Path, frame: annotations.Frame) -> Picture:
   """The bytes of a frame's picture, once they are known to decode.
 
-  Raises ValueError naming the file where it does not decode, is of another
-  format than its name says, or of another size than the annotation says.
+  Raises ValueError naming the file where it cannot be read, does not decode, is
+  of another format than its name says, or of another size than the annotation
+  says.
   """
   path = root / frame.file_name
-  data = path.read_bytes()
+  data = _read(path)
   height, width, _ = images.decode(data, place=str(path)).shape
   if not data.startswith(_PICTURES.get(path.suffix.lower(), b"\0")):
     raise ValueError(
@@ -100,6 +106,34 @@ def read_picture(root: pathlib.Path, frame: annotations.Frame) -> Picture:
       f"{said[1]}x{said[0]}; one of them belongs to other data"
     )
   return Picture(data, height, width)
+
+
+def _check_inside(
+  root: str, path: pathlib.Path, video: annotations.Video
+) -> None:
+  """Raises ValueError unless a picture lies below the root, links resolved."""
+  real = os.path.realpath(path)
+  if not real.startswith(os.path.join(root, "")):
+    raise ValueError(
+      f"{path}: picture of video {video.name} is a link to {real}, outside of "
+      f"the data root; put the pictures below {root}, or link the annotations "
+      "into a folder that holds the pictures, and give that as the root"
+    )
+
+
+def _read(path: pathlib.Path) -> bytes:
+  try:
+    size = path.stat().st_size
+    if size > _MAX_BYTES:
+      raise ValueError(
+        f"{path}: {size} bytes, more than any picture of "
+        f"{images.MAX_PIXELS} pixels has; restore or replace it"
+      )
+    return path.read_bytes()
+  except OSError as error:
+    raise ValueError(
+      f"{path}: cannot be read ({error.strerror}); restore it"
+    ) from None
 
 
 def fingerprint(root: pathlib.Path) -> str:

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from diffpose_jax.data import strict_json
@@ -18,16 +18,26 @@ NAME = "prepared.json"  # its presence says that the folder is whole
 _KEYS = ("dataset", "source", "labels", "missing", "skipped", "files")
 
 
-def write(folder: pathlib.Path, **about: Any) -> None:
+def write(
+  folder: pathlib.Path,
+  *,
+  known: Mapping[str, dict[str, Any]] | None = None,
+  **about: Any,
+) -> None:
   """Writes the manifest of all files that are in the folder now.
 
   Args:
     folder: the finished set.
+    known: what an earlier manifest says of files that are unchanged, by name;
+      these are not read.
     about: dataset (name), source (fingerprint), labels (split: name), missing
-      (split: unlabelled frames without a picture), skipped (messages).
+      (split: unlabelled frames without a picture), skipped (messages); skip
+      (the share that was allowed to be); boxes (see `stored_boxes`), if any.
   """
+  known = known or {}
   files = {
-    path.name: {"bytes": path.stat().st_size, "sha256": _digest(path)}
+    path.name: known.get(path.name)
+    or {"bytes": path.stat().st_size, "sha256": digest(path)}
     for path in _files(folder)
   }
   text = json.dumps(about | {"files": files}, indent=1)
@@ -81,7 +91,7 @@ def check(
   check_sizes(folder)
   for name, said in content["files"].items():
     progress(name)
-    if _digest(folder / name) != said["sha256"]:
+    if digest(folder / name) != said["sha256"]:
       raise ValueError(
         f"{folder / name}: its bytes changed since it was prepared; prepare "
         "the data again, and check the disk"
@@ -109,6 +119,7 @@ def _files(folder: pathlib.Path) -> list[pathlib.Path]:
     )
 
 
-def _digest(path: pathlib.Path) -> str:
+def digest(path: pathlib.Path) -> str:
+  """SHA-256 of the bytes of a file."""
   with open(path, "rb") as file:
     return hashlib.file_digest(file, "sha256").hexdigest()

@@ -15,7 +15,7 @@ threads, of the number of hosts, or of where the run was resumed.
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import cv2
@@ -32,12 +32,14 @@ from diffpose_jax.data import (
   instances,
   order,
   prepared,
+  watchdog,
 )
 from diffpose_jax.pose import geometry
 from diffpose_jax.pose import skeleton as skeletons
 
 Batch = dict[str, np.ndarray]
 _Clip = dict[str, Any]  # one row of a batch
+WAIT = 300.0  # seconds for a batch, before reading counts as hanging
 _FACTORS = 16  # more than any factor that a picture is shrunk by
 
 # Decoded frames kept in memory. Training draws them at random, so a small set
@@ -56,7 +58,7 @@ def train_batches(
   batch: int,
   shard: tuple[int, int] = (0, 1),
   cache_bytes: int = TRAIN_CACHE,
-) -> Iterator[Batch]:
+) -> watchdog.Watched[Batch]:
   """Endless augmented batches of the labelled people of data sets.
 
   `order.Order` says who comes when. Clip number i of the run belongs to step
@@ -75,6 +77,7 @@ def train_batches(
     cache_bytes: of decoded frames kept in memory.
 
   Raises:
+    TimeoutError: from the iterator, where reading hangs.
     ValueError: nobody is labelled, there are fewer people than a batch has
       clips, or the hosts do not divide the batch; later, a picture that does
       not decode.
@@ -94,7 +97,11 @@ def train_batches(
     .map_with_index(lambda position, _: clip(position))
   )
   batches = clips[shard[0] :: shard[1]].batch(local)[start_step:]
-  return iter(batches.to_iter_dataset(_read_options(config)))
+  return watchdog.watch(
+    iter(batches.to_iter_dataset(_read_options(config))),
+    WAIT,
+    f"{splits[0].folder} {splits[0].name}, training batches",
+  )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,7 +156,7 @@ def eval_batches(
   batch: int,
   shard: tuple[int, int] = (0, 1),
   cache_bytes: int = EVAL_CACHE,
-) -> Iterator[Batch]:
+) -> watchdog.Watched[Batch]:
   """Batches with each of `people` exactly once, in order, without change.
 
   All hosts get equally many batches; what is over is padding.
@@ -178,7 +185,11 @@ def eval_batches(
   clips = grain.MapDataset.range(turns.size).map(
     lambda i: reader.evaluate(int(turns.flat[i]))
   )
-  return iter(clips.batch(local).to_iter_dataset(_read_options(config)))
+  return watchdog.watch(
+    iter(clips.batch(local).to_iter_dataset(_read_options(config))),
+    WAIT,
+    f"{split.folder} {split.name}, evaluation batches",
+  )
 
 
 @dataclasses.dataclass(frozen=True)

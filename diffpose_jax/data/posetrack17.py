@@ -138,10 +138,7 @@ def _read_merged(
   path: pathlib.Path, root: pathlib.Path, skeleton: skeleton_lib.Skeleton
 ) -> list[annotations.Video]:
   """The videos of one merged file."""
-  keys = ("images", "annotations", "categories")
-  record = strict_json.require(strict_json.load(path), keys, str(path))
-  for key in keys:
-    strict_json.listing(record[key], f"{path}: {key}")
+  record = annotations.load(path)
   if not record["images"]:
     raise ValueError(f"{path}: images is empty; remove the file")
   names = fields.joint_names(
@@ -149,7 +146,11 @@ def _read_merged(
   )
   category = record["categories"][0].get("id")
   layout = fields.Layout(names, category, skeleton, np.float32, "labels")
-  people = _merged_people(record, layout, path)
+  record["annotations"] = [
+    _in_terms_of_18(annotation, f"{path}: annotations[{i}]")
+    for i, annotation in enumerate(record["annotations"])
+  ]
+  people = annotations.people_by_image(record, layout, path)
   groups = collections.defaultdict(list)
   originals = {}
   for i, image in enumerate(record["images"]):
@@ -168,37 +169,18 @@ def _read_merged(
   return sorted(videos, key=lambda video: video.name)
 
 
-def _merged_people(
-  record: dict[str, Any], layout: fields.Layout, path: pathlib.Path
-) -> dict[int, list[annotations.Person]]:
-  """The people of each image id."""
-  people: dict[int, list[annotations.Person]] = {}
-  for i, image in enumerate(record["images"]):
-    place = f"{path}: images[{i}]"
-    strict_json.require(image, ("id", "file_name"), place)
-    identity = strict_json.integer(image["id"], f"{place}: id")
-    if identity in people:
-      raise ValueError(f"{place}: image id {identity} is used twice")
-    people[identity] = []
-  for i, annotation in enumerate(record["annotations"]):
-    place = f"{path}: annotations[{i}]"
+def _in_terms_of_18(annotation: Any, place: str) -> dict[str, Any]:
+  """An annotation with its boxes as PoseTrack18 writes them."""
+  annotation = dict(
     strict_json.require(annotation, ("image_id", "keypoints"), place)
-    identity = strict_json.integer(annotation["image_id"], f"{place}: image_id")
-    if identity not in people:
-      raise ValueError(
-        f"{place}: image_id {identity} is no image of this file; remove the "
-        "annotation or add the image"
-      )
-    annotation = {"track_id": -1, **annotation}
-    if annotation.get("bbox") == [0, 0, 0, 0]:
-      annotation["bbox"] = None
-    if annotation.get("head_box") is not None:
-      at = f"{place}: head_box"
-      edges = strict_json.numbers(annotation["head_box"], at, 4)
-      annotation["bbox_head"] = annolist.corners(edges.tolist())
-    person = fields.person(annotation, layout, place)
-    people[identity].append(annotations.Person(**person))
-  return people
+  )
+  if annotation.get("bbox") == [0, 0, 0, 0]:
+    annotation["bbox"] = None
+  if annotation.get("head_box") is not None:
+    at = f"{place}: head_box"
+    edges = strict_json.numbers(annotation["head_box"], at, 4)
+    annotation["bbox_head"] = annolist.corners(edges.tolist())
+  return annotation
 
 
 def _merged_frame(

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
+from array_record.python import array_record_module
 
 from diffpose_jax.data import annotations, manifest, skeleton_file
 from diffpose_jax.pose import skeleton as skeletons
@@ -93,8 +94,14 @@ class Split:
   labels: str = ""  # their version, as the manifest calls it
 
   def jpeg(self, row: int | np.integer) -> bytes:
-    """Bytes of the picture of a row of `frames`."""
-    return self.source[int(row)]["image"]
+    """Bytes of the picture of a row of `frames`.
+
+    Raises ValueError naming it where its record is damaged.
+    """
+    try:
+      return self.source[int(row)]["image"]
+    except (RuntimeError, OSError) as error:  # as ArrayRecord does
+      raise _damaged(f"record of {self.place(row)}", error) from error
 
   def place(self, row: int | np.integer) -> str:
     """What to call a row of `frames` in an error."""
@@ -137,7 +144,7 @@ def open_split(
   source = _source(folder, name)
   own = _skeleton(folder)
   path = _tables_path(folder, name)
-  arrays = _read_tables(path) if path.is_file() else _tables(source)
+  arrays = read_arrays(path) if path.is_file() else _tables(source)
   videos = tuple(arrays.pop("videos").tolist())
   split = Split(
     name=name,
@@ -290,14 +297,33 @@ def _source(folder: pathlib.Path, name: str) -> Any:
     )
   if not splits[name].num_examples:
     raise ValueError(f"{folder}: split {name!r} is empty; prepare it again")
+  for path, count in zip(
+    splits[name].filepaths, splits[name].shard_lengths, strict=True
+  ):
+    _check_count(path, count)
   return builder.as_data_source(split=name, decoders={"image": _KeepBytes()})
+
+
+def _check_count(path: str | os.PathLike, count: int) -> None:
+  """Raises ValueError unless a file of records has `count`; reads its end."""
+  try:
+    reader = array_record_module.ArrayRecordReader(os.fspath(path))
+    found = reader.num_records()
+    reader.close()
+  except (RuntimeError, OSError) as error:
+    raise _damaged(path, error) from error
+  if found != count:
+    raise ValueError(
+      f"{path}: has {found} records instead of {count}; prepare the data again"
+    )
 
 
 def _tables_path(folder: pathlib.Path, name: str) -> pathlib.Path:
   return folder / f"tables-{name}.npz"
 
 
-def _read_tables(path: pathlib.Path) -> dict[str, np.ndarray]:
+def read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
+  """The arrays of an NPZ file. ValueError names it where it is damaged."""
   try:
     with np.load(path, allow_pickle=False) as file:
       return dict(file)
@@ -305,7 +331,7 @@ def _read_tables(path: pathlib.Path) -> dict[str, np.ndarray]:
     raise _damaged(path, error) from error
 
 
-def _damaged(path: pathlib.Path, error: Exception) -> ValueError:
+def _damaged(path: str | os.PathLike, error: Exception) -> ValueError:
   reason = " ".join(str(error).split())
   return ValueError(f"{path}: is damaged ({reason}); prepare the data again")
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
+MAX_BYTES = 2**30  # a larger file is refused before it is read
 _LARGEST = float(np.finfo(np.float32).max) / 4  # sums of two still fit
 
 
@@ -33,7 +34,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     seen = set()
     for key, _ in pairs:
       if key in seen:
-        raise ValueError(f"key {key!r} is given twice in one record")
+        raise ValueError(f"key {describe(key)} is given twice in one record")
       seen.add(key)
   return record
 
@@ -43,10 +44,17 @@ def load(path: str | os.PathLike) -> Any:
 
   Raises:
     ValueError: the file is absent, unreadable or not JSON (line and column
-      are named), holds a number that is not finite, or a key twice.
+      are named), holds a number that is not finite, or a key twice; or it has
+      more than `MAX_BYTES`.
   """
+  path = pathlib.Path(path)
   try:
-    text = pathlib.Path(path).read_text(encoding="utf-8")
+    if path.stat().st_size > MAX_BYTES:
+      raise ValueError(
+        f"{path.stat().st_size} bytes are more than {MAX_BYTES}, which would "
+        "fill the memory; split it"
+      )
+    text = path.read_text(encoding="utf-8")
     return json.loads(
       text,
       parse_float=_finite,
@@ -60,10 +68,12 @@ def load(path: str | os.PathLike) -> Any:
   except json.JSONDecodeError as error:
     raise ValueError(
       f"{path}: not JSON at line {error.lineno} column {error.colno} "
-      f"({error.msg}); the file is damaged or of another kind"
+      f"({error.msg}); the file is damaged or of another kind: restore or replace it"
     ) from None
   except RecursionError:
-    raise ValueError(f"{path}: nested too deeply to be a data file") from None
+    raise ValueError(
+      f"{path}: nested too deeply to be a data file; correct the file"
+    ) from None
   except ValueError as error:  # ours from above; not UTF-8; endless digits
     raise ValueError(f"{path}: {error}; correct the file") from None
 
@@ -108,7 +118,7 @@ def require(record: Any, keys: tuple[str, ...], place: str) -> dict[str, Any]:
   if missing:
     raise ValueError(
       f"{place}: no key {', '.join(map(repr, missing))}; it has "
-      f"{', '.join(map(repr, sorted(record))) or 'no keys'}"
+      f"{', '.join(map(repr, sorted(record)[:20])) or 'no keys'}; correct it"
     )
   return record
 

@@ -8,13 +8,12 @@ pixels) and `speed` (mean motion of its joints, in pixels per frame). Joints
 outside the picture, and the ears always, are 0, 0, 0: not labelled.
 """
 
-import concurrent.futures
 import functools
 import json
-import multiprocessing
 import os
 import pathlib
 import zlib
+from collections.abc import Callable
 
 import cv2
 import numpy as np
@@ -22,6 +21,7 @@ import tqdm
 from jaxtyping import UInt8
 
 from diffpose_jax.data import (
+  processes,
   synthetic_records,
   synthetic_sample,
   synthetic_scene,
@@ -79,6 +79,8 @@ DIFFICULTIES = {
 }
 
 _MOST = 100000
+_PATIENCE = 8.0  # seconds for a frame, which takes about 0.1
+_USUAL = 240 * 320  # pixels, of such a frame
 _MANIFEST = "synthetic.json"
 
 
@@ -106,8 +108,15 @@ def _write(path, data):
   os.replace(part, path)
 
 
-def render_video(index: int, *, root: str, split: str, settings: dict) -> None:
-  """Writes one video's frames, and its annotations last."""
+def render_video(
+  index: int,
+  *,
+  root: str,
+  split: str,
+  settings: dict,
+  beat: Callable[[], None] = lambda: None,
+) -> None:
+  """Writes one video's frames, and its annotations last; a `beat` a frame."""
   cv2.setNumThreads(1)
   base, name = pathlib.Path(root), synthetic_records.video_name(split, index)
   folder = base / "images" / split / name
@@ -126,6 +135,7 @@ def render_video(index: int, *, root: str, split: str, settings: dict) -> None:
     frame = synthetic_scene.render_frame(scene, number)
     _, encoded = cv2.imencode(".jpg", frame.image, options)
     (folder / f"{number:06d}.jpg").write_bytes(encoded.tobytes())
+    beat()
     identity = synthetic_records.image_id(split, index, number)
     people = [
       synthetic_records.annotation(person, identity) for person in frame.people
@@ -209,6 +219,8 @@ def render_split(  # noqa: PLR0913 - one flat call for the command line
   Raises:
     ValueError: a setting is out of range, or the root holds this split made
       with other settings.
+    ChildProcessError: a worker was killed; TimeoutError: one hangs. Nothing
+      that is complete is lost.
   """
   _check(split, videos, frames, size, difficulty)
   root = pathlib.Path(root)
@@ -245,12 +257,14 @@ def render_split(  # noqa: PLR0913 - one flat call for the command line
         work(index)
         bar.update()
       return
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(
-      workers, mp_context=context
-    ) as pool:
-      for _ in pool.map(work, missing):
-        bar.update()
+    for _ in processes.run(
+      work,
+      missing,
+      count=workers,
+      seconds=_PATIENCE * max(1.0, size[0] * size[1] / _USUAL),
+      name=f"video of {split}",
+    ):
+      bar.update()
 
 
 def contact_sheet(

@@ -11,7 +11,14 @@ import numpy as np
 
 from diffpose_jax import config as config_lib
 from diffpose_jax.data import boxes as boxes_lib
-from diffpose_jax.data import images, pipeline, prepare, prepared, strict_json
+from diffpose_jax.data import (
+  images,
+  pipeline,
+  prepare,
+  prepared,
+  stored_boxes,
+  strict_json,
+)
 from diffpose_jax.data import instances as instances_lib
 from diffpose_jax.data import video as video_lib
 from diffpose_jax.evaluation import (
@@ -57,6 +64,7 @@ def evaluate_weights(
   boxes: str | None = None,
   box_threshold: float | None = None,
   root: pathlib.Path | None = None,
+  dataset: str | None = None,
   out: pathlib.Path | None = None,
   **sampling: Any,
 ) -> dict[str, Any]:
@@ -65,9 +73,12 @@ def evaluate_weights(
   Args:
     weights: workdir of a training run.
     split: name of a prepared split; the validation split if None.
-    boxes: `gt` or a file of detections; the config's if None.
+    boxes: `gt`, a file of detections, or `prepared`: those stored with the
+      data; the config's if None.
     box_threshold: detections below it are dropped; the config's if None.
     root: of the data set, if it is not where training found it.
+    dataset: what lies in `root`; the one trained on if None, or PoseTrack18's
+      layout where that was rendered.
     out: JSON file; WEIGHTS/evaluation-SPLIT.json if None.
     **sampling: steps, samples, flip, seed, eta; the config's if None.
   """
@@ -77,7 +88,9 @@ def evaluate_weights(
     config.evaluate.boxes = boxes
   if box_threshold is not None:
     config.evaluate.box_threshold = box_threshold
-  folder = _data(config, weights, root)
+  if root is None and dataset is not None:
+    raise ValueError("--dataset says what lies in --root: give that too")
+  folder = _data(config, weights, root, dataset)
   name = split or config.data.val_split
   opened = prepared.open_split(folder, name, skeleton=estimator.skeleton)
   run = evaluate_split(estimator, opened, config)
@@ -93,6 +106,7 @@ def _data(
   config: ml_collections.ConfigDict,
   weights: pathlib.Path,
   root: pathlib.Path | None,
+  dataset: str | None,
 ) -> pathlib.Path:
   """The prepared data: the run's own, or those of another `root`.
 
@@ -101,9 +115,13 @@ def _data(
   """
   if root is None:
     return prepare.ensure(config, weights)
+  trained_on = config.data.name
+  dataset = dataset or (
+    "posetrack18" if trained_on == "synthetic" else trained_on
+  )
   config.data.name = root.resolve().name
   out = weights / f"data-{config.data.name}"
-  return prepare.prepare(dataset="posetrack18", source=root, out=out)
+  return prepare.prepare(dataset=dataset, source=root, out=out)
 
 
 def _all(sampling: dict[str, Any]) -> dict[str, Any]:
@@ -160,11 +178,15 @@ def choose_people(
     people = instances_lib.gt_instances(split, need_joints=False)
     return people, {"boxes": "ground truth"}
   threshold = config.evaluate.box_threshold
-  boxes = boxes_lib.read_boxes(source, truth, threshold=threshold)
+  if source == stored_boxes.PREPARED:
+    name, boxes = stored_boxes.read(split, threshold=threshold)
+  else:
+    name = pathlib.Path(source).name
+    boxes = boxes_lib.read_boxes(source, truth, threshold=threshold)
   people = instances_lib.box_instances(split, boxes)
   people = people.take(np.flatnonzero(split.frames.labelled[people.row]))
   protocol: dict[str, Any] = {
-    "boxes": f"detections of {pathlib.Path(source).name}",
+    "boxes": f"detections of {name}",
     "box_threshold": threshold,
     "boxes_below_threshold": boxes.below_threshold,
     "boxes_of_other_images": boxes.unknown_images,

@@ -89,7 +89,17 @@ def crop_affine(
 
   Returns:
     float64, so that `invert` is exact to rounding.
+
+  Raises:
+    ValueError: the box has no area or is not finite, or the scale is not above
+      0: there is no affine, or none that could be undone.
   """
+  check_box(box, "crop")
+  if not 0 < scale < np.inf or not np.isfinite(rotation):
+    raise ValueError(
+      f"crop: scale {scale} and rotation {rotation}; scale must be above 0, "
+      "and both finite"
+    )
   height, width = size
   box = pad_to_aspect(np.asarray(box, np.float64), width / height)
   zoom = width / ((box[2] - box[0]) * scale)
@@ -127,7 +137,9 @@ def invert(
 ) -> Float[np.ndarray, "*b 2 3"]:
   """Affines that undo the given ones. Raises ValueError for a singular one."""
   linear = affine[..., :2]
-  if np.any(np.abs(np.linalg.det(linear)) < 1e-12):
+  # By its own size: a crop of a very large box is small but can be undone.
+  least = 1e-12 * np.sum(np.square(linear), axis=(-2, -1))
+  if not np.all(np.abs(np.linalg.det(linear)) > least):
     raise ValueError("affine is singular: the box or the scale has no extent")
   inverse = np.linalg.inv(linear)
   shift = -np.einsum("...ij,...j->...i", inverse, affine[..., 2])

@@ -107,7 +107,7 @@ def _start(
 
 def _averaged_of(config, skeleton, source, place) -> Any:
   """The averaged weights of another run, for the joints of this one."""
-  learned = run_folder.load_skeleton(source)
+  _, learned = run_folder.load(source)
 
   def init(joints):
     return network.init_params(config, joints, jax.random.key(config.seed))
@@ -166,6 +166,7 @@ def _loop(config, folder, mesh, checkpoints, splits, state, span) -> None:
     _save_interrupted(state, checkpoints)
     raise
   finally:
+    batches.close()
     records.close()
 
 

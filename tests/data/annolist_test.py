@@ -140,6 +140,23 @@ def test_all_ways_to_write_no_joints(tmp_path, empty):
   assert not person.labelled.any() and person.head_box is None
 
 
+def test_people_without_a_track_are_no_doubles(tmp_path):
+  record = content()
+  for i, track in enumerate(([], [-1], None)):
+    record["annolist"][1]["annorect"][i]["track_id"] = track
+  people = read(tmp_path, record).frames[0].people
+  assert [person.track_id for person in people] == [-1, -1, -1]
+  record["annolist"][1]["annorect"][1]["track_id"] = [2**40]
+  assert read(tmp_path, record).frames[0].people[1].track_id == 2**40
+
+
+def test_a_video_of_one_frame(tmp_path):
+  record = content()
+  record["annolist"] = record["annolist"][1:2]
+  (frame,) = read(tmp_path, record).frames
+  assert frame.labelled
+
+
 def test_head_without_extent_is_none(tmp_path):
   record = content()
   for key in ("x1", "y1", "x2", "y2"):
@@ -213,6 +230,13 @@ POINT = (*RECT, "annopoints", 0, "point", 2)
     (RECT, 3, r"annorect\[0\]: expected an object, found 3"),
     ((*RECT, "track_id"), ["a"], "track_id: expected a whole number"),
     ((*RECT, "track_id"), [1, 2], "track_id: expected one value, found 2"),
+    (
+      (*RECT, "track_id"),
+      [6],
+      r"annorect\[2\]: track_id 6 is twice in frame images/bonn_5sec/000342_mpi"
+      r"i/00000001\.jpg, before at .*annorect\[0\];",
+    ),
+    ((*RECT, "x2"), [1e9], r"annorect\[0\]: bbox_head: box .* beyond"),
     ((*RECT, "x1"), [], "head box has y1, x2, y2 only"),
     ((*RECT, "x1"), ["_NaN_"], "x1: expected finite numbers, found '_NaN_'"),
     ((*RECT, "x1"), [31], "bbox_head: box .* no area"),
@@ -225,6 +249,7 @@ POINT = (*RECT, "annopoints", 0, "point", 2)
     ((*POINT, "id"), [1], r"joint id 1 \(right_knee\) is there twice"),
     ((*POINT, "x"), ["nan"], r"point\[2\]: x: expected finite numbers"),
     ((*POINT, "x"), [1e39], r"point\[2\]: x: expected finite numbers"),
+    ((*POINT, "x"), [1e30], r"annorect\[0\]: keypoints: right_hip is at .*bey"),
     ((*POINT, "y"), [], r"point\[2\]: y: expected one value, found 0"),
     ((*POINT, "is_visible"), [3], "is_visible is 3"),
     (

@@ -155,6 +155,12 @@ def change(path, value):
     ),
     (["images", 1, "file_name"], "/etc/passwd", r"images\[1\]: .*leaves"),
     (["images", 1, "file_name"], "a/../../b", r"images\[1\]: .*leaves"),
+    (
+      ["images", 1, "file_name"],
+      "images//val/./v/000010.jpg",
+      r"images\[1\]: .* is used twice",
+    ),
+    (["images", 1, "id"], 2**63, r"images\[1\]: id: expected a whole number"),
     (["images", 1, "is_labeled"], "no", r"images\[1\]: is_labeled is 'no'"),
     (["images", 1, "height"], -1, r"images\[1\]: height is -1"),
     (["images", 1, "ignore_regions_x"], [[1]], "differ in length"),
@@ -173,10 +179,26 @@ def change(path, value):
     ),
     (["annotations", 0, "keypoints", 0], "1", "expected finite numbers"),
     (["annotations", 0, "keypoints", 2], 3, "visibility of right_wrist is 3"),
+    (["annotations", 0, "keypoints", 2], -1, "visibility of .* is -1"),
+    (
+      ["annotations", 0, "keypoints", 0],
+      1e30,
+      r"\(id 70\): keypoints: right_wrist is at \[1e\+30, 102\.0\], beyond",
+    ),
+    (
+      ["annotations", 1, "track_id"],
+      3,
+      r"annotations\[1\]: track_id 3 is twice in frame "
+      r"'images/val/v/000009\.jpg', before at .*annotations\[0\] \(id 70\);",
+    ),
+    (["annotations", 0, "track_id"], 2**63, "track_id: expected a whole"),
     (["annotations", 0, "scores"], [1.0], "scores: expected 3 numbers"),
     (["annotations", 0, "occluded"], [1.0], "occluded: expected 3 numbers"),
     (["annotations", 0, "bbox"], [1, 2, 0, 4], r"\(id 70\): bbox: box .* area"),
     (["annotations", 0, "bbox"], [], r"\(id 70\): bbox: expected 4 numbers"),
+    (["annotations", 0, "bbox"], [1, 2, -3, -4], r"bbox: box .* area"),
+    (["annotations", 0, "bbox"], [1, 2, 1e9, 4], r"\(id 70\): bbox: .* beyond"),
+    (["annotations", 0, "bbox"], ["1", 2, 3, 4], "bbox: expected finite num"),
     (["annotations", 0, "bbox_head"], [1, 2, 3, 0], "bbox_head: box .* area"),
     (["annotations", 0, "track_id"], "a", "track_id: expected a whole number"),
     (["annotations", 0, "category_id"], 2, "category_id is 2"),
@@ -190,6 +212,65 @@ def test_read_video_refuses_and_names_the_record(
     read(tmp_path, change(path, value))
   assert str(caught.value).startswith(str(tmp_path / "v.json"))
   assert "\n" not in str(caught.value)
+
+
+def test_people_without_a_track_or_of_other_frames_are_no_doubles(tmp_path):
+  record = content()
+  first = record["annotations"][0]
+  for track in (-1, None):
+    record["annotations"] = [first | {"track_id": track}] * 2
+    people = read(tmp_path, record).frames[0].people
+    assert [person.track_id for person in people] == [-1, -1]
+  record["annotations"] = [first, first | {"image_id": 11}]
+  frames = read(tmp_path, record).frames
+  assert [f.people[0].track_id for f in frames] == [3, 3]
+
+
+def test_results_may_give_everybody_one_track(tmp_path):
+  record = content()
+  record["annotations"][1]["track_id"] = 3
+  people = read(tmp_path, record, style="results").frames[0].people
+  assert [person.track_id for person in people] == [3, 3]
+
+
+def test_ids_beyond_32_bits_are_kept(tmp_path):
+  record = content()
+  record["images"][1]["id"] = 2**62 + 1
+  for annotation in record["annotations"]:
+    annotation["image_id"] = 2**62 + 1
+  record["annotations"][0]["track_id"] = 2**40 + 1
+  frame = read(tmp_path, record).frames[0]
+  assert frame.image_id == 2**62 + 1
+  assert frame.people[0].track_id == 2**40 + 1
+  assert frame.people[1].track_id == -1  # not in the file
+
+
+def test_a_person_without_any_visible_joint_stays(tmp_path):
+  record = content()
+  record["annotations"][0]["keypoints"] = [5, 6, 0] * 3
+  del record["annotations"][0]["bbox_head"]
+  person = read(tmp_path, record).frames[0].people[0]
+  assert not person.labelled.any() and not person.joints.any()
+  assert person.head_box is None
+  np.testing.assert_array_equal(person.box, [10, 20, 40, 70])
+
+
+def test_a_video_of_one_frame(tmp_path):
+  record = content()
+  del record["images"][0]
+  (frame,) = read(tmp_path, record).frames
+  assert frame.image_id == 7 and len(frame.people) == 2
+
+
+def test_frames_with_gaps_go_by_name_whatever_their_ids(tmp_path):
+  record = content()
+  record["annotations"] = []
+  record["images"] = [
+    {"id": i, "file_name": f"v/{n}.jpg"}
+    for i, n in ((5, 1000), (2**40, 7), (1, 31))
+  ]
+  frames = read(tmp_path, record).frames
+  assert [f.image_id for f in frames] == [2**40, 1, 5]
 
 
 @pytest.mark.parametrize("text", ["[1, 2]", "7", "null"])

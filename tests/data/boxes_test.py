@@ -31,6 +31,46 @@ def detection(image_id, score=0.5, **more):
   return {"image_id": image_id, "bbox": [1, 2, 3, 5], "score": score, **more}
 
 
+def test_each_split_gets_its_own_boxes(tmp_path):
+  sized = annotations.Video(
+    "c", (Frame("images/val/c/000000.jpg", 300, False, height=19, width=17),)
+  )
+  splits = {"x": VIDEOS, "none": [video("d", 400, 2)], "y": [sized]}
+  path = tmp_path / "boxes.json"
+  records = [detection(300, 0.4), detection(204), detection(300, 0.6)]
+  records += [detection(300, bbox=[17, 2, 3, 5])]  # beside the picture
+  records += [detection(999), detection(101, category_id=17)]
+  path.write_text(json.dumps(records))
+  found = boxes.read_each(path, splits)
+  assert list(found) == ["x", "none", "y"]
+  counts = {
+    name: (len(b.score), b.unknown_images, b.outside, b.other_categories)
+    for name, b in found.items()
+  }
+  assert counts == {"x": (1, 4, 0, 1), "none": (0, 5, 0, 1), "y": (2, 2, 1, 1)}
+  assert (found["x"].video.tolist(), found["x"].frame.tolist()) == ([1], [4])
+  assert found["y"].video.tolist() == [0, 0]
+  best = boxes.above(boxes.above(found["y"], 0.3), 0.5)
+  np.testing.assert_array_equal(best.score, np.array([0.6], np.float32))
+  assert best.below_threshold == 1
+
+
+def test_an_id_of_two_splits_is_refused(tmp_path):
+  path = tmp_path / "boxes.json"
+  path.write_text(json.dumps([detection(101)]))
+  splits = {"train": VIDEOS, "val": [video("d", 101, 2)]}
+  with pytest.raises(ValueError, match=r"boxes\.json: \[0\].*is in 2 frames"):
+    boxes.read_each(path, splits)
+
+
+@pytest.mark.parametrize("score", [0.7, 0.1, 0.3])
+def test_a_score_equal_to_the_threshold_is_kept(tmp_path, score):
+  """Also where float32 lies below it."""
+  assert len(read(tmp_path, [detection(101, score)], threshold=score).score)
+  lower = [detection(101, score - 1e-6), detection(101, 0.9)]
+  assert read(tmp_path, lower, threshold=score).below_threshold == 1
+
+
 def test_detections_are_sorted_by_frame_and_cut_by_score(tmp_path):
   got = read(
     tmp_path,

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from diffpose_jax.data import custom, skeleton_file
+from diffpose_jax.data import custom, skeleton_file, strict_json
 
 NAMES = {
   5: ["left_a", "right_a", "left_b", "right_b", "tip"],
@@ -196,6 +196,11 @@ def test_split_without_people_is_read(tmp_path):
     ("iscrowd", 1, r"annotations\[1\]: iscrowd is set"),
     ("bbox", [1, 2, 0, 0], r"annotations\[1\] \(id 2\): bbox: box .* no area"),
     ("keypoints", [1, 2, 1], "expected 15 numbers, found 3"),
+    ("bbox", [1, 2, 1e9, 3], r"annotations\[1\] \(id 2\): bbox: .* beyond"),
+    ("bbox", "1 2 3 4", "bbox: expected a list"),
+    ("keypoints", [3, 4, 5] * 5, "visibility of left_a is 5"),
+    ("keypoints", [1e30, 4, 1] * 5, "left_a is at .* beyond"),
+    ("track_id", None, r"annotations\[1\]: no track_id, as 1 of 2"),
     ("category_id", 1, "category_id is 1"),
     ("image_id", 99, "image_id 99 is no image"),
   ],
@@ -209,6 +214,52 @@ def test_unsound_people_are_refused(tmp_path, key, value, message):
     custom.read_split(tmp_path, "train", skeleton=joints)
   assert str(caught.value).startswith(str(path))
   assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+  ("key", "value", "message"),
+  [
+    ("file_name", "images/clip/../../../9.jpg", r"images\[1\]: .*leaves"),
+    ("file_name", "/images/clip/9.jpg", r"images\[1\]: .*leaves"),
+    ("file_name", "images/clip/10.jpg", r"images\[1\]: .*used twice"),
+    ("id", 4, r"images\[1\]: image id 4 is used twice"),
+    ("id", 2**63, r"images\[1\]: id: expected a whole number"),
+    ("height", 0, r"images\[1\]: height is 0"),
+  ],
+)
+def test_unsound_images_are_refused(tmp_path, key, value, message):
+  joints = write_root(tmp_path, 5)
+  record = content(NAMES[5])
+  record["images"][1][key] = value
+  path = write(tmp_path, record)
+  with pytest.raises(ValueError, match=message) as caught:
+    custom.read_split(tmp_path, "train", skeleton=joints)
+  assert str(caught.value).startswith(str(path))
+  assert "\n" not in str(caught.value)
+
+
+def test_two_people_of_one_track_in_a_frame_are_refused(tmp_path):
+  joints = write_root(tmp_path, 5)
+  record = content(NAMES[5])
+  record["annotations"][1] |= {"image_id": 3, "track_id": 11}
+  write(tmp_path, record)
+  with pytest.raises(
+    ValueError,
+    match=r"train\.json: annotations\[1\] \(id 2\): track_id 11 is twice in "
+    r"frame 'images/clip/9\.jpg', before at .*annotations\[0\] \(id 1\)",
+  ):
+    custom.read_split(tmp_path, "train", skeleton=joints)
+
+
+def test_a_file_is_parsed_once(tmp_path, monkeypatch):
+  joints = write_root(tmp_path, 5)
+  path = write(tmp_path, content(NAMES[5]))
+  load, loaded = strict_json.load, []
+  monkeypatch.setattr(
+    strict_json, "load", lambda path: loaded.append(path) or load(path)
+  )
+  custom.read_split(tmp_path, "train", skeleton=joints)
+  assert loaded == [path]
 
 
 def test_the_skeleton_in_the_readme_is_one(tmp_path):

@@ -126,6 +126,41 @@ def test_crop_affine_shows_the_enlarged_box(dots, small_config):
   np.testing.assert_allclose(affine[0, 0], zoom, rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+  "box",
+  [
+    [7, 9, 8, 10],  # one pixel
+    [-0.5, -0.5, 210.5, 148.5],  # the whole picture
+    [-900, -700, -800, -650],  # outside
+    [-1e9, -1e9, 1e9, 1e9],
+    [999_999.5, 3, 1e6, 4],
+  ],
+)
+def test_crops_of_extreme_boxes_can_be_undone(dots, small_config, box):
+  split = _open(dots)
+  split.people.box[0] = box
+  people = instances.gt_instances(split, need_joints=True)
+  affine = instances.crop_affines(people, small_config)
+  assert np.isfinite(affine).all()
+  crop = np.tile(np.array([[0.0, 0], [46, 60]]), (len(people), 1, 1))
+  back = geometry.apply(affine, geometry.apply(geometry.invert(affine), crop))
+  np.testing.assert_allclose(back, crop, atol=1e-5)
+
+
+def test_joints_at_one_place_are_no_box(tmp_path, scene):
+  split = _make(tmp_path, scene, videos=1, frames=2, box=None, head_box=None)
+  split.people.joints[0] = split.people.joints[0, :1] + 0.1 * np.eye(17, 2)
+  found = instances.gt_instances(split, need_joints=False)
+  assert (len(found), found.left_out) == (1, 1)
+
+
+def test_tracks_beyond_32_bits_survive(tmp_path, scene):
+  split = _make(tmp_path, scene, videos=1, frames=2, track_id=2**40 + 1)
+  found = instances.gt_instances(split, need_joints=True)
+  assert found.track_id.tolist() == [2**40 + 1] * 2
+  assert found.noise_id[0] == zlib.crc32(b"000000_train/1099511627777")
+
+
 def test_clips_clamp_at_the_ends_of_their_video(dots):
   split = _open(dots)
   rows = instances.clip_rows(split, np.array([0, 1, 6, 7, 13, 10]), 2)
@@ -146,6 +181,14 @@ def test_span_zero_and_a_video_of_one_frame(tmp_path, scene):
   np.testing.assert_array_equal(instances.clip_rows(split, rows, 0), [[0], [1]])
   np.testing.assert_array_equal(
     instances.clip_rows(split, rows, 3), [[0] * 7, [1] * 7]
+  )
+
+
+def test_a_clip_longer_than_its_video(tmp_path, scene):
+  split = _make(tmp_path, scene, videos=2, frames=3)
+  rows = instances.clip_rows(split, np.array([1, 3]), 4)
+  np.testing.assert_array_equal(
+    rows, [[0, 0, 0, 0, 1, 2, 2, 2, 2], [3, 3, 3, 3, 3, 4, 5, 5, 5]]
   )
 
 

@@ -325,6 +325,14 @@ def remove(record, *keys):
     (("images",), [], "images is empty"),
     (("images",), {}, "images: expected a list"),
     (("images", 1, "id"), 1, r"images\[1\]: image id 1 is used twice"),
+    (("images", 1, "id"), 2**63, r"images\[1\]: id: expected a whole number"),
+    (("annotations", 0), 5, r"annotations\[0\]: expected an object"),
+    (
+      ("annotations", 1, "track_id"),
+      2,
+      r"annotations\[1\] \(id 2\): track_id 2 is twice in frame "
+      r"'bonn_5sec/000044_mpii/00000001\.jpg', before at .*annotations\[0\]",
+    ),
     (("images", 1, "file_name"), "../1.jpg", r"images\[1\]: .*leaves the data"),
     (
       ("images", 1, "original_file_name"),
@@ -342,6 +350,9 @@ def remove(record, *keys):
     (("annotations", 0, "keypoints", 3), None, "expected finite numbers"),
     (("annotations", 0, "keypoints", 5), 3, "visibility of head_bottom is 3"),
     (("annotations", 0, "bbox"), [1, 2, 0, 3], "has no area"),
+    (("annotations", 0, "bbox"), [1, 2, 1e9, 3], "bbox: .* beyond"),
+    (("annotations", 0, "bbox"), [], "bbox: expected 4 numbers, found 0"),
+    (("annotations", 0, "keypoints", 3), 1e30, "keypoints: head_bottom is at"),
     (("annotations", 0, "head_box"), [1, 2, 3], "head_box: expected 4 numbers"),
     (("annotations", 0, "head_box"), [1, 2, 1, 3], "bbox_head: box .* no area"),
     (("annotations", 0, "category_id"), 3, "category_id is 3"),
@@ -389,7 +400,18 @@ def test_merged_without_flag_or_track_id(tmp_path):
   write_merged(tmp_path, record)
   frames = read(tmp_path)[0].frames
   assert [f.labelled for f in frames] == [True, False, True, False]
-  assert frames[0].people[0].track_id == -1
+  assert [p.track_id for p in frames[0].people] == [-1, -1]
+
+
+@pytest.mark.parametrize("form", ["annolist", "merged"])
+def test_a_video_of_one_frame(tmp_path, form):
+  if form == "annolist":
+    write_annolists(tmp_path, frames=1, labelled=(1,))
+  else:
+    write_merged(tmp_path, merged_of(VIDEOS, frames=1, labelled=(1,)))
+  for video in read(tmp_path):
+    (frame,) = video.frames
+    assert frame.labelled and len(frame.people) == 2
 
 
 def test_posetrack18_files_are_told_apart(tmp_path):

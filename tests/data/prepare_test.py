@@ -6,7 +6,7 @@ import cv2
 import pytest
 
 from diffpose_jax import config as config_lib
-from diffpose_jax.data import build, prepare, prepared, records, synthetic
+from diffpose_jax.data import build, prepare, prepared, synthetic
 from diffpose_jax.pose import skeleton
 
 
@@ -155,6 +155,42 @@ def test_unreadable_pictures_are_skipped_within_the_budget(
     prepare.main(**where, out=tmp_path / "out", skip=0.2)
 
 
+def test_a_set_that_lacks_pictures_is_not_current_for_a_stricter_call(
+  tmp_path, scene, capsys
+):
+  scene.write(tmp_path / "source", "val", videos=1, frames=5)
+  picture = sorted((tmp_path / "source").rglob("*.jpg"))[1]
+  picture.write_bytes(b"")
+  where = {"dataset": "posetrack18", "source": tmp_path / "source"}
+  out = tmp_path / "out"
+  prepare.main(**where, out=out, skip=0.2)
+  stamp = (out / "prepared.json").stat().st_mtime_ns
+  for skip in (0.2, 0.5):
+    capsys.readouterr()
+    prepare.main(**where, out=out, skip=skip)
+    printed = capsys.readouterr().out
+    assert "already prepared" in printed
+    assert "without 1 pictures that did not decode" in printed
+  with pytest.raises(ValueError, match=r"000001\.jpg: .*empty"):
+    prepare.main(**where, out=out, skip=0.19)
+  printed = capsys.readouterr().out
+  assert "was prepared with --skip=0.2 and lacks 1 pictures" in printed
+  with pytest.raises(ValueError, match=r"000001\.jpg: .*empty"):
+    prepare.main(**where, out=out)
+  # What is there stays: a run goes on with what was accepted before.
+  assert (out / "prepared.json").stat().st_mtime_ns == stamp
+  config = config_lib.default()
+  config.data.prepared, config.data.root = str(out), str(tmp_path / "source")
+  assert prepare.ensure(config, tmp_path / "run") == out
+  assert "without 1 pictures" in capsys.readouterr().out
+  # Where nothing was left out, a share that may be makes no difference.
+  picture.write_bytes((picture.parent / "000002.jpg").read_bytes())
+  prepare.main(**where, out=out, skip=0.2)
+  stamp = (out / "prepared.json").stat().st_mtime_ns
+  prepare.main(**where, out=out)
+  assert (out / "prepared.json").stat().st_mtime_ns == stamp
+
+
 @pytest.mark.parametrize("skip", [-0.1, 1.0])
 def test_a_budget_that_is_no_share_is_refused(tmp_path, skip):
   with pytest.raises(ValueError, match="share, from 0 to below 1"):
@@ -188,7 +224,14 @@ def test_the_verb_without_a_dataset_says_so(tmp_path):
     ("2018", "val", 74, "PoseTrack18 v0.2"),
     ("2018", "val", 170, "PoseTrack18 v0.45"),
     ("2018", "val", 73, "subset of 73 videos (74 in PoseTrack18 v0.2, "),
+    ("2018", "val", 75, "subset of 75 videos (74 in PoseTrack18 v0.2, "),
+    ("2018", "val", 172, "172 videos, 2 too many (74 in PoseTrack18 v0.2, "),
+    ("2018", "train", 593, "PoseTrack18"),
+    ("2018", "test", 375, "PoseTrack18"),
     ("2017", "train", 250, "PoseTrack17"),
+    ("2017", "train", 251, "251 videos, 1 too many (250 in PoseTrack17)"),
+    ("2017", "val", 50, "PoseTrack17"),
+    ("2021", "train", 592, "subset of 592 videos (593 in PoseTrack21)"),
     ("2021", "val", 170, "PoseTrack21"),
     ("layout", "val", 74, "as given"),
   ],
@@ -200,8 +243,7 @@ def test_labels_are_called_by_their_version(
   builder = module.Builder(
     data_dir=tmp_path, config=config, file_format="array_record"
   )
-  published = builder.published.get(split, {})
-  assert records.label_version(videos, published).startswith(label)
+  assert builder.label(tmp_path, split, videos).startswith(label)
 
 
 def test_ensure_without_a_root_says_which_key_to_set(tmp_path, monkeypatch):

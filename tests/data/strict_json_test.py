@@ -1,5 +1,7 @@
 import os
+import resource
 import stat
+import time
 
 import numpy as np
 import pytest
@@ -27,8 +29,17 @@ def test_load_reads_what_json_writes(tmp_path):
     ('{"a": -Infinity}', "-Infinity is not finite"),
     ('{"a": 1e999}', "1e999 is not finite"),
     ('{"a": {"b": 1, "c": 2, "b": 3}}', "key 'b' is given twice"),
-    ("[" * 100_000, "nested too deeply"),
+    ("[" * 200_000, "nested too deeply"),
+    ('{"a":' * 200_000, "nested too deeply"),
     ("1" * 5000, "correct the file"),
+    ('{"a": -' + "1" * 5000 + "}", "value has 5000 digits"),
+    ("\ufeff[]", "line 1 column 1 (Unexpected UTF-8 BOM"),
+    ('{"images": [{"id": 1}, {"i', "line 1 column 25"),
+    (
+      '{"' + "k" * 999 + '": 1, "' + "k" * 999 + '": 2}',
+      "kk... is given twice",
+    ),
+    ("[1] [2]", "line 1 column 5"),
   ],
 )
 def test_load_names_file_and_fault(tmp_path, text, message):
@@ -45,9 +56,30 @@ def test_load_names_a_file_that_is_not_there_or_not_text(tmp_path):
     strict_json.load(tmp_path / "absent.json")
   with pytest.raises(ValueError, match="cannot be read"):
     strict_json.load(tmp_path)
+  (tmp_path / "latin.json").write_bytes('{"a": "ü"}'.encode("latin-1"))
+  with pytest.raises(ValueError, match=r"latin\.json: .*0xfc in position 7"):
+    strict_json.load(tmp_path / "latin.json")
   (tmp_path / "picture.json").write_bytes(b"\xff\xd8\xff\xe0")
   with pytest.raises(ValueError, match=r"picture\.json: .*utf-8"):
     strict_json.load(tmp_path / "picture.json")
+
+
+def test_a_file_larger_than_the_cap_is_refused_unread(tmp_path, monkeypatch):
+  path = write(tmp_path, "[]")
+  os.truncate(path, strict_json.MAX_BYTES + 1)  # takes no room on disk
+  before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+  began = time.perf_counter()
+  with pytest.raises(ValueError, match=r"file\.json: 1073741825 bytes .*split"):
+    strict_json.load(path)
+  assert time.perf_counter() - began < 0.1  # seconds; it takes longer to read
+  after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+  assert after - before < 50_000  # kB
+  path = write(tmp_path, "[12345]")
+  monkeypatch.setattr(strict_json, "MAX_BYTES", 7)
+  assert strict_json.load(path) == [12345]  # at the cap
+  monkeypatch.setattr(strict_json, "MAX_BYTES", 6)
+  with pytest.raises(ValueError, match="7 bytes are more than 6"):
+    strict_json.load(path)
 
 
 def test_dump_makes_folders_replaces_and_leaves_nothing_else(tmp_path):
@@ -90,6 +122,9 @@ def test_require_names_what_is_missing_and_what_is_there():
     strict_json.require({"a": 1, "b": 2}, ("a", "c", "d"), "f")
   with pytest.raises(ValueError, match="found a list of 3"):
     strict_json.require([1, 2, 3], ("a",), "f")
+  with pytest.raises(ValueError) as caught:
+    strict_json.require({str(i): i for i in range(10**5)}, ("a",), "f")
+  assert len(str(caught.value)) < 300
 
 
 def test_integer_takes_whole_numbers_only():

@@ -278,6 +278,29 @@ def test_weights_with_detections(workdir, root, tmp_path, capsys):
   assert "PCK" not in capsys.readouterr().out
 
 
+def test_weights_with_stored_detections(workdir, root, tmp_path, capsys):
+  """The result is that of the file, but for its name's sake nothing is lost."""
+  boxes = _detections(tmp_path / "found.json", root)
+  data = f"--out={workdir / 'data'}"
+  given = (f"--weights={workdir}", "--steps=1", "--box-threshold=0.45")
+  results = []
+  for source in (str(boxes), "prepared"):
+    if source == "prepared":
+      line = _refused(capsys, *given, "--boxes=prepared")
+      assert "no boxes are stored here; store them with: prepare" in line
+      flags = ("--dataset=posetrack18", f"--source={root}", data)
+      assert main.main(["prepare", *flags, f"--boxes={boxes}"]) == 0
+      boxes.unlink()
+    out = tmp_path / f"{len(results)}.json"
+    assert _evaluate(*given, f"--boxes={source}", f"--out={out}") == 0
+    results.append(json.loads(out.read_text()))
+  assert results[0] == results[1]
+  assert results[1]["protocol"]["boxes"] == "detections of found.json"
+  assert results[1]["protocol"]["people"] == 3
+  line = _refused(capsys, *given, "--boxes=prepared", "--split=train")
+  assert "found.json are of val, none of split 'train'" in line
+
+
 def test_another_root_and_split(workdir, root, tmp_path, monkeypatch):
   """Also where the run was trained on synthetic people."""
   other = tmp_path / "other"

@@ -77,9 +77,50 @@ def test_invert_undoes_apply():
   np.testing.assert_allclose(back, points, atol=1e-9)
 
 
-def test_singular_affine_is_refused():
-  with pytest.raises(ValueError, match="singular"):
-    geometry.invert(np.zeros((2, 3)))
+@pytest.mark.parametrize(
+  "linear",
+  [
+    [[0, 0], [0, 0]],
+    [[1, 2], [2, 4]],
+    [[1e-9, 2e-9], [2e-9, 4e-9]],
+    [[np.nan, 0], [0, 1]],
+    [[np.inf, 0], [0, np.inf]],
+  ],
+)
+@pytest.mark.filterwarnings("ignore:invalid value")
+def test_singular_affine_is_refused(linear):
+  affine = np.concatenate([linear, np.ones((2, 1))], axis=1)
+  sound = geometry.crop_affine(_f32([0, 0, 3, 4]), (40, 30))
+  for affines in (affine, np.stack([sound, affine])):
+    with pytest.raises(ValueError, match="singular"):
+      geometry.invert(affines)
+
+
+@pytest.mark.parametrize("side", [1e-3, 1.0, 1e4, 1e9, 1e15])
+@pytest.mark.parametrize("corner", [0.0, -3e4, 7.5])
+def test_crops_of_any_size_can_be_undone(side, corner):
+  box = np.array([corner, corner, corner + side, corner + 2 * side])
+  affine = geometry.crop_affine(box, (256, 192), rotation=-40, mirror=True)
+  assert np.isfinite(affine).all()
+  crop = np.array([[0.0, 0.0], [191.0, 255.0], [13.0, 201.0]])
+  back = geometry.apply(affine, geometry.apply(geometry.invert(affine), crop))
+  np.testing.assert_allclose(back, crop, atol=1e-2 if side < 1 else 1e-6)
+
+
+@pytest.mark.parametrize(
+  ("box", "options", "match"),
+  [
+    ([0, 0, 0, 5], {}, "no area"),
+    ([5, 0, 1, 5], {}, "no area"),
+    ([0, 0, np.nan, 5], {}, "not finite"),
+    ([0, 0, 3, 5], {"scale": 0.0}, "scale 0"),
+    ([0, 0, 3, 5], {"scale": np.nan}, "scale nan"),
+    ([0, 0, 3, 5], {"rotation": np.inf}, "rotation inf"),
+  ],
+)
+def test_no_crop_of_what_is_no_box(box, options, match):
+  with pytest.raises(ValueError, match=f"crop: .*{match}"):
+    geometry.crop_affine(_f32(box), (40, 30), **options)
 
 
 @pytest.mark.parametrize(

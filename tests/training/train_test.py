@@ -408,9 +408,7 @@ def test_weights_of_another_network_are_no_start(whole, root, tmp_path):
   line = _message(start(model__strl_depth=2), tmp_path)
   assert "strl/" in line and "is absent, the model's is (" in line
   config = start(train__init_from=str(tmp_path / "none"))
-  assert f"{tmp_path / 'none'}: no checkpoint here" in _message(
-    config, tmp_path
-  )
+  assert f"{tmp_path / 'none'}: no weights here" in _message(config, tmp_path)
 
 
 def _arguments(workdir, *more):
