@@ -209,3 +209,39 @@ def test_named_joints_of_the_same_data(workdir, root, tmp_path, monkeypatch):
     named = f"--config.data.skeleton={name}"
     assert _run(tmp_path / "run", root, more, named) == 2
     assert learned.pop() is expected
+
+
+def test_other_sets_are_mixed_in_by_the_names_of_joints(
+  workdir, root, tmp_path, monkeypatch, capsys
+):
+  other = _write_root(tmp_path / "other", order=JOINTS[::-1])
+  prepared = tmp_path / "prepared"
+  flags = ["--dataset=custom", f"--source={other}", f"--out={prepared}"]
+  assert main.main(["prepare", *flags]) == 0
+  given = []
+
+  def loop(config, folder, mesh, checkpoints, splits, *rest):
+    given.extend(splits[0])
+    raise KeyboardInterrupt
+
+  monkeypatch.setattr(train, "_loop", loop)
+  run = tmp_path / "run"
+  mixture = [
+    f"--config.data.mixture=('{prepared}',)",
+    "--config.data.shares=(0.25,)",
+  ]
+  assert _run(run, root, *mixture) == 130
+  assert [split.folder for split in given] == [run / "data", prepared]
+  for split in given:
+    assert split.skeleton.joints == tuple(JOINTS)
+    # x is 20 + 11 times the place of the joint in the file.
+    np.testing.assert_array_equal(
+      split.people.joints[0, :, 0], [20, 31, 42, 53, 64]
+    )
+  known = json.loads((run / "data.json").read_text())["data"]
+  assert len(set(known)) == 2
+  capsys.readouterr()
+  missing = "--config.data.mixture=('/nowhere',)"
+  assert _run(tmp_path / "new", root, missing, mixture[1]) == 2
+  line = capsys.readouterr().err.splitlines()[-1]
+  assert "/nowhere: no prepared data here" in line
