@@ -11,7 +11,7 @@ import os
 import pathlib
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -112,10 +112,16 @@ def read_videos(
   return from_json(record, path, skeleton=skeleton, dtype=dtype, style=style)
 
 
-def load(path: pathlib.Path) -> dict[str, Any]:
-  """What a file has that is known to have the lists of such files."""
+def load(
+  path: pathlib.Path, *, without: Collection[str] = ()
+) -> dict[str, Any]:
+  """What a file has that is known to have the lists of such files.
+
+  `without` is that of `strict_json.load`.
+  """
   keys = ("images", "annotations", "categories")
-  record = strict_json.require(strict_json.load(path), keys, str(path))
+  content = strict_json.load(path, without=without)
+  record = strict_json.require(content, keys, str(path))
   for key in keys:
     strict_json.listing(record[key], f"{path}: {key}")
   return record

@@ -5,7 +5,6 @@ import fcntl
 import functools
 import hashlib
 import importlib.util
-import io
 import os
 import pathlib
 import shutil
@@ -118,16 +117,9 @@ def build(
   try:
     tfds.disable_progress_bar()  # the builder shows a better one
     builder = make(partial)
-    # TFDS prints that the set is ready, and where: neither is true yet.
-    with contextlib.redirect_stdout(io.StringIO()):
-      builder.download_and_prepare(
-        download_dir=partial / "downloads",
-        download_config=tfds.download.DownloadConfig(manual_dir=source),
-      )
+    builder.write(source)
     built = pathlib.Path(builder.data_dir)
     skeleton_file.write(built / prepared.SKELETON, builder.skeleton)
-    for split in prepared.split_names(built):
-      prepared.write_tables(built, split)
     manifest.write(
       built,
       **about,

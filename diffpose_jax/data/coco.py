@@ -19,6 +19,8 @@ from diffpose_jax.pose import skeleton as skeleton_lib
 
 _PERSON = "person"  # the category of people, by name
 _PREFIX = "person_keypoints_"
+# Most of a file, and of the memory that it would take.
+_UNUSED = ("segmentation", "coco_url", "flickr_url", "date_captured")
 _ADVICE = (
   "COCO's annotations_trainval2017.zip, train2017.zip and val2017.zip come from "
   "https://cocodataset.org/#download; unpack all of them in one folder and give "
@@ -85,7 +87,7 @@ def read_split(
   """
   root = pathlib.Path(root)
   path = annotation_file(root, split)
-  record = annotations.load(path)
+  record = annotations.load(path, without=_UNUSED)
   images = _images(record["images"], path)
   found = _labels(record, set(images), skeleton, path)
   folder = _picture_folder(root, path)

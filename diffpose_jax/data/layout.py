@@ -93,7 +93,9 @@ def read_picture(root: pathlib.Path, frame: annotations.Frame) -> Picture:
   """
   path = root / frame.file_name
   data = _read(path)
-  height, width, _ = images.decode(data, place=str(path)).shape
+  height, width = images.size(data, place=str(path))
+  # Shrunk, the same damage is found in half the time.
+  images.decode_scaled(data, place=str(path), factor=max(images.FACTORS))
   if not data.startswith(_PICTURES.get(path.suffix.lower(), b"\0")):
     raise ValueError(
       f"{path}: its content is not what its name says; name JPEG files .jpg "

@@ -10,6 +10,7 @@ import hashlib
 import os
 import pathlib
 import zipfile
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from diffpose_jax.data import annotations, manifest, skeleton_file
 from diffpose_jax.pose import skeleton as skeletons
 
 SKELETON = "skeleton.json"  # the joints of the records
+
+Record = dict[str, Any]  # a frame and its people, see `records.features`
 
 
 def _column(dtype: Any) -> Any:
@@ -144,7 +147,10 @@ def open_split(
   source = _source(folder, name)
   own = _skeleton(folder)
   path = _tables_path(folder, name)
-  arrays = read_arrays(path) if path.is_file() else _tables(source)
+  if path.is_file():
+    arrays = read_arrays(path)
+  else:
+    arrays = _tables(_stored(source), len(own.joints))
   videos = tuple(arrays.pop("videos").tolist())
   split = Split(
     name=name,
@@ -220,10 +226,15 @@ def _with_joints(split: Split, skeleton: skeletons.Skeleton) -> Split:
   return dataclasses.replace(split, people=people, skeleton=skeleton)
 
 
-def write_tables(folder: pathlib.Path, name: str) -> None:
-  """Writes the tables of a split beside its records."""
+def write_tables(
+  folder: pathlib.Path, name: str, records: Iterable[Record], joints: int
+) -> None:
+  """Writes the tables of a split beside its records.
+
+  `records` are those of the split, in order; their pictures are not needed.
+  """
   with open(_tables_path(folder, name), "wb") as file:
-    arrays: dict[str, Any] = _tables(_source(folder, name))
+    arrays: dict[str, Any] = _tables(records, joints)
     np.savez_compressed(file, **arrays)
 
 
@@ -346,23 +357,30 @@ def _take(kind: type, arrays: dict[str, np.ndarray]) -> Any:
   )
 
 
-def _tables(source: Any) -> dict[str, np.ndarray]:
+def _stored(source: Any) -> Iterator[Record]:
+  """The records of a split as its builder made them, without pictures."""
+  for row in range(len(source)):
+    record = source[row]
+    found = record["people"]
+    people = [
+      {key: value[i] for key, value in found.items()}
+      for i in range(len(found["box"]))
+    ]
+    texts = {key: record[key].decode() for key in ("video", "file_name")}
+    del record["image"]
+    yield record | texts | {"people": people}
+
+
+def _tables(records: Iterable[Record], joints: int) -> dict[str, np.ndarray]:
   """All tables as named arrays, from one walk over the records."""
   videos: dict[str, int] = {}
   frames, people, regions, points = [], [], [], []
-  for row in range(len(source)):
-    record = source[row]
-    video = videos.setdefault(record["video"].decode(), len(videos))
-    name = record["file_name"].decode()
-    frames.append(record | {"video": video, "file_name": name})
-    found = record["people"]
-    people += [
-      {"frame": row} | {key: value[i] for key, value in found.items()}
-      for i in range(len(found["box"]))
-    ]
+  for row, record in enumerate(records):
+    video = videos.setdefault(record["video"], len(videos))
+    frames.append(record | {"video": video})
+    people += [{"frame": row} | person for person in record["people"]]
     regions += [{"frame": row, "size": s} for s in record["ignore_sizes"]]
     points.append(record["ignore_points"])
-  joints = source.dataset_info.features["people"].feature["joints"].shape[0]
   shapes = {
     "box": (4,),
     "head_box": (4,),

@@ -7,6 +7,7 @@ are kept, because a clip needs them, and pictures stay the bytes of their files.
 
 import abc
 import collections
+import itertools
 import pathlib
 from collections.abc import Iterator, Mapping
 from concurrent import futures
@@ -16,12 +17,14 @@ import numpy as np
 import tensorflow_datasets as tfds
 import tqdm
 
-from diffpose_jax.data import annotations, layout
+from diffpose_jax.data import annotations, layout, prepared
 from diffpose_jax.pose import skeleton as skeletons
 
 _KEYS = 1 << 127  # TFDS sorts records by keys below 2^128
-_THREADS = 2  # that read and check pictures
+THREADS = 2  # that read and check pictures
 _AHEAD = 64  # pictures checked before they are written
+_AT_ONCE = 256  # records written before TFDS's own description of the set is
+_SHARD = 4096  # most frames in a file: about 1 GB of 720p JPEG
 _Row = tuple[annotations.Video, int]  # a frame by its position
 
 
@@ -84,7 +87,35 @@ class FramesBuilder(  # pyright: ignore[reportGeneralTypeIssues]
   def _split_generators(
     self, dl_manager: tfds.download.DownloadManager
   ) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
-    root = pathlib.Path(dl_manager.manual_dir)
+    return self._examples(pathlib.Path(dl_manager.manual_dir))
+
+  def write(self, root: pathlib.Path) -> None:
+    """Writes the records in order, as they are read, and their tables.
+
+    `download_and_prepare` gives the same records, but keeps the first gigabyte
+    of them in memory, writes the others twice, and needs TensorFlow for that.
+
+    Raises ValueError for data that is not sound.
+    """
+    examples = self._examples(root)
+    folder = pathlib.Path(self.data_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    writer = tfds.core.SequentialWriter(
+      self.info, max_examples_per_shard=_SHARD, file_format="array_record"
+    )
+    writer.initialize_splits(list(examples))
+    for split, rows in examples.items():
+      records = (record for _, record in rows)
+      labels = []
+      while some := list(itertools.islice(records, _AT_ONCE)):
+        writer.add_examples({split: some})
+        labels += [record | {"image": None} for record in some]
+      prepared.write_tables(folder, split, labels, len(self.skeleton.joints))
+    writer.close_all()
+
+  def _examples(
+    self, root: pathlib.Path
+  ) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
     # Everything is read and looked for before the first record is written.
     rows = {split: self._rows(root, split) for split in self.splits(root)}
     return {
@@ -106,7 +137,7 @@ class FramesBuilder(  # pyright: ignore[reportGeneralTypeIssues]
     step = _KEYS // len(rows)  # keys spread out share TFDS's buckets evenly
     budget = int(self.skip * len(rows))
     progress = tqdm.tqdm(total=len(rows), desc=split, unit=" frames")
-    with progress, futures.ThreadPoolExecutor(_THREADS) as pool:
+    with progress, futures.ThreadPoolExecutor(THREADS) as pool:
       pictures = _read_ahead(pool, root, rows)
       for row, (video, at) in enumerate(rows):
         progress.update()

@@ -3,11 +3,13 @@
 Also checks of single values. Every error is one line that names the place.
 """
 
+import functools
 import json
 import math
 import os
 import pathlib
 import tempfile
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -28,7 +30,9 @@ def _refuse(text: str) -> float:
   raise ValueError(f"number {text} is not finite")
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique(
+  pairs: list[tuple[str, Any]], without: Collection[str]
+) -> dict[str, Any]:
   record = dict(pairs)
   if len(record) < len(pairs):
     seen = set()
@@ -36,11 +40,18 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
       if key in seen:
         raise ValueError(f"key {describe(key)} is given twice in one record")
       seen.add(key)
+  for key in without:
+    record.pop(key, None)
   return record
 
 
-def load(path: str | os.PathLike) -> Any:
+def load(path: str | os.PathLike, *, without: Collection[str] = ()) -> Any:
   """The value in a JSON file.
+
+  Args:
+    path: of the file.
+    without: keys that records are returned without. What stands under them is
+      checked like the rest, but takes no memory.
 
   Raises:
     ValueError: the file is absent, unreadable or not JSON (line and column
@@ -59,7 +70,7 @@ def load(path: str | os.PathLike) -> Any:
       text,
       parse_float=_finite,
       parse_constant=_refuse,
-      object_pairs_hook=_unique,
+      object_pairs_hook=functools.partial(_unique, without=without),
     )
   except FileNotFoundError:
     raise ValueError(f"{path}: no such file; check the path") from None

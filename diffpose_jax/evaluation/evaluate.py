@@ -12,8 +12,8 @@ import numpy as np
 from diffpose_jax import config as config_lib
 from diffpose_jax.data import boxes as boxes_lib
 from diffpose_jax.data import (
+  clips,
   images,
-  pipeline,
   prepare,
   prepared,
   stored_boxes,
@@ -290,7 +290,7 @@ def _gallery(
   def load(i: int) -> gallery.Case:
     affine, row = affines[i], int(people.row[i])
     frame = images.decode(run.split.jpeg(row), place=run.split.place(row))
-    crop = pipeline.warp([frame], affine, tuple(config.data.size))[0]
+    crop = clips.warp([frame], affine, tuple(config.data.size))[0]
     return gallery.Case(
       image=crop,
       joints=geometry.apply(affine, estimates.joints[i]).astype(np.float32),

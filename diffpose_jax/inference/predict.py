@@ -15,7 +15,7 @@ import numpy as np
 import tqdm
 from absl import logging
 
-from diffpose_jax.data import annotations, pipeline, results, video
+from diffpose_jax.data import annotations, clips, results, video
 from diffpose_jax.data import boxes as boxes_lib
 from diffpose_jax.inference import draw
 from diffpose_jax.inference import estimator as estimator_lib
@@ -281,7 +281,7 @@ def _crop(
   size = tuple(data.size)
   box = geometry.enlarge(person.box, data.enlarge)
   affine = geometry.crop_affine(box, size)
-  clip = pipeline.warp(frames, affine, size)
+  clip = clips.warp(frames, affine, size)
   return _Crop(frame, person, clip, geometry.invert(affine))
 
 
@@ -290,8 +290,8 @@ def _estimate(
 ) -> None:
   """Adds the people of a batch of crops to their frames."""
   noise = [annotations.noise_id(name, crop.person.track_id) for crop in crops]
-  clips = np.stack([crop.clip for crop in crops])
-  poses = estimator(clips, np.array(noise, np.uint32))
+  frames = np.stack([crop.clip for crop in crops])
+  poses = estimator(frames, np.array(noise, np.uint32))
   to_picture = np.stack([crop.to_picture for crop in crops])
   joints = geometry.apply(to_picture, poses.joints).astype(np.float32)
   broken = ~np.isfinite(joints).all(axis=(1, 2))

@@ -256,7 +256,7 @@ def test_a_file_is_parsed_once(tmp_path, monkeypatch):
   path = write(tmp_path, content(NAMES[5]))
   load, loaded = strict_json.load, []
   monkeypatch.setattr(
-    strict_json, "load", lambda path: loaded.append(path) or load(path)
+    strict_json, "load", lambda path, **_: loaded.append(path) or load(path)
   )
   custom.read_split(tmp_path, "train", skeleton=joints)
   assert loaded == [path]

@@ -322,6 +322,26 @@ def test_any_changed_byte_of_a_png_is_refused(count):
       images.decode(_damaged(data, count, rng), place="x")
 
 
+def _refused(data, factor):
+  try:
+    images.decode_scaled(data, place="x", factor=factor)
+  except ValueError:
+    return True
+  return False
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_shrunk_the_same_damage_is_found(progressive):
+  rng = np.random.default_rng(5)
+  options = (cv2.IMWRITE_JPEG_PROGRESSIVE, int(progressive))
+  data = _encode(_textured(131, 197), ".jpg", *options)
+  spoilt = [_damaged(data, count, rng) for count in (1, 2, 3, 5) * 25]
+  full = [_refused(some, 1) for some in spoilt]
+  assert 20 < sum(full) < 100
+  for factor in (2, 4, 8):
+    assert [_refused(some, factor) for some in spoilt] == full
+
+
 def test_corrupt_palette_is_refused():
   data = _png([[0, 1]], 2, 8, 3, _chunk(b"PLTE", bytes(range(6))))
   spoilt = data.replace(bytes(range(6)), bytes(range(1, 7)))

@@ -6,7 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from diffpose_jax.data import images, instances, pipeline, prepare, prepared
+from diffpose_jax.data import (
+  clips,
+  images,
+  instances,
+  pipeline,
+  prepare,
+  prepared,
+)
 from diffpose_jax.pose import geometry, skeleton
 
 POSETRACK = skeleton.POSETRACK
@@ -78,14 +85,14 @@ def _check_dots(batch, scene, affines, *, shift=0.0):
 def _capture_affines(monkeypatch):
   """Affines of the clips, one of equal frames, in order (one thread)."""
   affines = []
-  warp = pipeline.warp
+  warp = clips.warp
 
-  def spy(frames, affine, size):
+  def spy(frames, affine, size, crops=None):
     assert np.all(affine == affine[0])
     affines.append(affine[0])
-    return warp(frames, affine, size)
+    return warp(frames, affine, size, crops)
 
-  monkeypatch.setattr(pipeline, "warp", spy)
+  monkeypatch.setattr(clips, "warp", spy)
   return affines
 
 
@@ -158,15 +165,6 @@ def test_joints_outside_the_crop_are_not_labelled(dots, small_config):
     assert np.all(joints[labelled] <= np.array([46.5, 60.5]))
     outside += np.sum(~labelled)
   assert outside > 50
-
-
-def test_black_beyond_the_picture():
-  frame = np.full((11, 13, 3), 200, np.uint8)
-  affine = np.array([[1.0, 0.0, 5.0], [0.0, 1.0, 0.0]])
-  crop = pipeline.warp([frame, frame], affine, (7, 17))
-  assert crop.shape == (2, 7, 17, 3)
-  assert np.all(crop[:, :, :5] == 0)
-  assert np.all(crop[:, :, 5:] == 200)
 
 
 def test_an_epoch_visits_everyone_once_in_an_order_of_its_own(
@@ -246,13 +244,13 @@ def test_evaluation_sees_everyone_once(dots, small_config, count):
 
 def test_evaluation_decodes_every_frame_once(dots, small_config, monkeypatch):
   decoded = []
-  decode = pipeline.images.decode_scaled
+  decode = images.decode_scaled
 
   def spy(data, *, place, factor):
     decoded.append(place)
     return decode(data, place=place, factor=factor)
 
-  monkeypatch.setattr(pipeline.images, "decode_scaled", spy)
+  monkeypatch.setattr(images, "decode_scaled", spy)
   split = _open(dots)
   people = instances.gt_instances(split, need_joints=False)
   small_config.data.threads = 2
@@ -310,48 +308,3 @@ def test_real_video_trains_and_evaluates(shared_data, tmp_path, small_config):
   # Boxes are the extents of the person, so enlarged ones hold all joints.
   shown = sum(batch["labelled"].sum() for batch in batches)
   assert shown > 0.97 * people.labelled.sum()
-
-
-def _shrunk(boxes, rows, **options):
-  return pipeline.shrink_factors(
-    np.array(boxes, np.float32), np.array(rows), (50, 40), frames=5, **options
-  ).tolist()
-
-
-def test_frames_shrink_as_far_as_their_largest_crop_allows():
-  # Crops of 50 x 40: a box of 80 x 100 has twice the pixels, 79 x 99 less.
-  boxes = [[0, 0, 80, 100], [0, 0, 79, 99], [9, 9, 1000, 1000]]
-  rows = [[0, 1], [1, 2], [2, 3]]
-  assert _shrunk(boxes, rows) == [2, 1, 1, 8, 8]
-  # A crop that may enlarge by 1.25 needs a box of 2 x 1.25.
-  assert _shrunk([[0, 0, 99, 124]], [[0, 1]], zoom=1.25)[:2] == [1, 1]
-  assert _shrunk([[0, 0, 101, 126]], [[0, 1]], zoom=1.25)[:2] == [2, 2]
-  # The box is widened to the crop's aspect: its long side decides.
-  assert _shrunk([[0, 0, 10, 100]], [[0, 1]])[:2] == [2, 2]
-
-
-def test_shrunk_pictures_give_the_same_joints_and_nearly_the_same_crops(
-  dots, small_config
-):
-  split = prepared.open_split(dots, "val")
-  people = instances.gt_instances(split, need_joints=False)
-  config = small_config
-  config.data.size = (47, 37)
-  shrunk = next(pipeline.eval_batches(split, people, config, batch=3))
-  frame = images.decode(split.jpeg(1), place="key frame")
-  affine = instances.crop_affines(people, config)[1]
-  assert images.shrinkage(affine) == 2
-  full = pipeline.warp([frame], affine, (47, 37))[0]
-  ours = shrunk["frames"][1, 1].astype(int)
-  assert shrunk["labelled"][1].all()
-  y, x = np.mgrid[:47, :37]
-  apart = []
-  for jx, jy in shrunk["joints"][1]:
-    near = (np.abs(x - jx) <= 3) & (np.abs(y - jy) <= 3)
-    dot = ours.max(axis=-1) * near
-    dot[dot < 25] = 0  # what JPEG leaves around it
-    centre = ((x * dot).sum() / dot.sum(), (y * dot).sum() / dot.sum())
-    apart.append(np.subtract(centre, (jx, jy)))
-  # Half a pixel of the full picture, a wrong offset, would be 0.19 here.
-  np.testing.assert_allclose(np.mean(apart, axis=0), 0, atol=0.04)
-  assert np.abs(ours - full).mean() < 6

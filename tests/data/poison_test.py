@@ -233,7 +233,7 @@ def test_a_poisoned_file_is_refused_by_name_or_as_sound_as_ever(
   monkeypatch.setattr(
     strict_json,
     "load",
-    lambda path: files[path] if path in files else load(path),
+    lambda path, **_: files[path] if path in files else load(path),
   )
   check(read(tmp_path))
   refused = taken = 0

@@ -4,9 +4,10 @@ import json
 
 import cv2
 import pytest
+from tensorflow_datasets.core import shuffle as tfds_shuffle
 
 from diffpose_jax import config as config_lib
-from diffpose_jax.data import build, prepare, prepared, synthetic
+from diffpose_jax.data import build, prepare, prepared, records, synthetic
 from diffpose_jax.pose import skeleton
 
 
@@ -33,6 +34,21 @@ def test_the_table_counts_by_hand(tmp_path, scene, capsys):
     "train 2 12 4 4 68 2 subset of 2 videos (593 in PoseTrack18)",
   ]
   assert _names(tmp_path) == ["out", "source"]
+
+
+def test_a_set_of_any_size_is_written_in_order(tmp_path, scene, monkeypatch):
+  # TFDS's own way keeps so many bytes in memory, and more with TensorFlow only.
+  monkeypatch.setattr(tfds_shuffle, "MAX_MEM_BUFFER_SIZE", 1000)
+  monkeypatch.setattr(records, "_SHARD", 5)
+  monkeypatch.setattr(records, "_AT_ONCE", 3)
+  scene.write(tmp_path / "source", "train")
+  out = _prepare(tmp_path)
+  assert len(list(out.glob("*array_record*"))) == 3
+  split = prepared.open_split(out, "train")
+  assert split.frames.video.tolist() == [0] * 7 + [1] * 7
+  assert split.frames.frame_index.tolist() == [*range(7)] * 2
+  for row, name in enumerate(split.frames.file_name):
+    assert split.jpeg(row) == (tmp_path / "source" / name).read_bytes()
 
 
 def test_a_second_time_does_nothing(tmp_path, scene, capsys):

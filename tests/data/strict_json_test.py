@@ -20,6 +20,14 @@ def test_load_reads_what_json_writes(tmp_path):
   assert strict_json.load(path) == {"a": [1, 2.5, None, True, "ü"]}
 
 
+def test_load_without_a_key_still_checks_what_stands_there(tmp_path):
+  path = write(tmp_path, '[{"a": 1, "b": {"a": 2}}, {"b": 3}]')
+  assert strict_json.load(path, without=("b",)) == [{"a": 1}, {}]
+  for text in ('{"b": {"c": 1, "c": 2}}', '{"b": [NaN]}', '{"b": 1, "b": 2}'):
+    with pytest.raises(ValueError, match=r"file\.json"):
+      strict_json.load(write(tmp_path, text), without=("b",))
+
+
 @pytest.mark.parametrize(
   ("text", "message"),
   [
