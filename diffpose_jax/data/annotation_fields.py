@@ -4,6 +4,7 @@
 """
 
 import dataclasses
+import functools
 import math
 import pathlib
 import re
@@ -310,8 +311,18 @@ def reorder(
   skeleton: skeleton_lib.Skeleton,
 ) -> Shaped[np.ndarray, "k *d"]:
   """Values of the named joints in the skeleton's order, else 0."""
+  if len(values) != len(names):
+    raise ValueError(f"{len(values)} values for {len(names)} joints")
+  of, to = _places(tuple(names), skeleton.joints)
   result = np.zeros((len(skeleton.joints), *values.shape[1:]), values.dtype)
-  for name, value in zip(names, values, strict=True):
-    if name in skeleton.joints:
-      result[skeleton.joints.index(name)] = value
+  result[to] = values[of]
   return result
+
+
+@functools.lru_cache(maxsize=64)  # files name the same joints for each person
+def _places(
+  names: tuple[str, ...], wanted: tuple[str, ...]
+) -> tuple[list[int], list[int]]:
+  """Where the common joints stand in each of the two."""
+  of = [place for place, name in enumerate(names) if name in wanted]
+  return of, [wanted.index(names[place]) for place in of]
