@@ -45,6 +45,7 @@ from PIL import Image
 from diffpose_jax import config as config_lib
 from diffpose_jax.data import (
   augment,
+  clips,
   images,
   instances,
   pipeline,
@@ -131,13 +132,13 @@ class Reading:
     for _ in self.batches("train", count):
       pass
 
-  def batches(self, name: str, count: int) -> Iterator[pipeline.Batch]:
+  def batches(self, name: str, count: int) -> Iterator[clips.Batch]:
     """Batches of at least so many clips in one pass, people over again."""
     if name == "evaluate":
       again = self.people.take(np.arange(count) % len(self.people))
       return pipeline.eval_batches(self.split, again, self.config, batch=BATCH)
     batches = pipeline.train_batches(
-      self.split,
+      [self.split],
       self.config,
       seed=0,
       start_step=0,
@@ -158,11 +159,11 @@ def cpu_seconds(call: Callable[[], None]) -> float:
 def ratios(reading: Reading, options: argparse.Namespace) -> None:
   """Prints clips a CPU second of each way, ratios, and cores for an H200."""
   names = ("plain", "floor", "evaluate", "turned", "train")
-  clips: int = options.clips
-  share = {"plain": max(20, clips // 10)}  # slow, so fewer of them
+  every: int = options.clips
+  share = {"plain": max(20, every // 10)}  # slow, so fewer of them
   seconds = {name: [] for name in names}  # a clip
   for _, name in itertools.product(range(options.rounds), names):
-    count = share.get(name, clips)
+    count = share.get(name, every)
     taken = cpu_seconds(lambda n=name, c=count: getattr(reading, n)(c))
     seconds[name].append(taken / count)
   floors = {"train": "turned", "turned": "turned"}
@@ -258,7 +259,7 @@ class PartIterator(grain.DatasetIterator):
       -(-part.steps // count),
     )
 
-  def __next__(self) -> pipeline.Batch:
+  def __next__(self) -> clips.Batch:
     return next(self.batches)
 
   def get_state(self) -> dict:
@@ -279,14 +280,14 @@ def workers(reading: Reading, options: argparse.Namespace) -> None:
   count = len(os.sched_getaffinity(0))
   steps = min(options.clips, len(reading.people)) // BATCH
 
-  def threads() -> Iterator[pipeline.Batch]:
+  def threads() -> Iterator[clips.Batch]:
     config = reading.config.copy_and_resolve_references()
     config.data.threads = count
     return pipeline.eval_batches(
       reading.split, reading.people, config, batch=BATCH
     )
 
-  def processes() -> Iterator[pipeline.Batch]:
+  def processes() -> Iterator[clips.Batch]:
     part = Part(reading.split.folder, reading.config, steps)
     several = grain.MultiprocessingOptions(num_workers=count)
     return iter(part.mp_prefetch(several))

@@ -3,8 +3,8 @@
 A frame is decoded for all the people in it and for all the clips that it is
 part of, if these are read while it is in memory. A full shuffle of a large set
 never does that. The near order does: each place of a batch walks through blocks
-of neighbouring frames of one video, in random order, of which it mixes a few at
-a time; the places of a batch walk through different videos.
+of neighbouring frames of one video, in random order; the places of a batch walk
+through different videos.
 """
 
 import collections
@@ -14,8 +14,7 @@ import threading
 import numpy as np
 from jaxtyping import Int
 
-BLOCK = 8  # consecutive frames whose clips are read together
-MIXED = 2  # blocks that each place of a batch mixes at a time
+BLOCK = 16  # consecutive frames whose clips are read together
 _KEPT = 2  # epochs whose order is kept: threads read ahead into the next
 
 
@@ -75,7 +74,7 @@ class Order:
     block = block.reshape(-1)
     rank = rng.permutation(block.max() + 1)[block]  # blocks in random order
     people = rng.permutation(len(block))
-    return people[np.argsort(rank[people] // MIXED, kind="stable")]
+    return people[np.argsort(rank[people], kind="stable")]
 
 
 def decoded_bytes(

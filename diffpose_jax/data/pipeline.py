@@ -205,7 +205,7 @@ def _order(
   memory = order.decoded_bytes(height, width, reader.rows)
   if near:
     used = np.unique(reader.rows)
-    share = batch * order.MIXED * (order.BLOCK + 2 * config.data.span)
+    share = batch * (order.BLOCK + 2 * config.data.span)
     memory = memory * min(1.0, share / len(used))
   if memory > reader.cache.max_bytes:
     advice = "" if near else ", or take --config.data.order=near"

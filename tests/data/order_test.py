@@ -79,8 +79,8 @@ def _decodes(o, span, kept):
 
 
 def test_near_decodes_a_frame_for_all_its_clips():
-  # Each place of a batch needs MIXED blocks with 2 frames around each.
-  kept = 7 * order.MIXED * (order.BLOCK + 4)
+  # Each place of a batch needs a block with 2 frames on each side.
+  kept = 7 * (order.BLOCK + 4)
   # A block's 12 frames serve 24 clips; the ends of videos have shorter ones.
   assert _decodes(_order(near=True), 2, kept) < 0.75
   assert _decodes(_order(near=False), 2, kept) > 3
