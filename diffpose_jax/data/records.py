@@ -7,15 +7,18 @@ are kept, because a clip needs them, and pictures stay the bytes of their files.
 
 import abc
 import collections
+import contextlib
 import itertools
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from concurrent import futures
 from typing import Any, ClassVar
 
 import numpy as np
 import tensorflow_datasets as tfds
 import tqdm
+from array_record.python import array_record_module
+from tensorflow_datasets.core import example_serializer
 
 from diffpose_jax.data import annotations, layout, prepared
 from diffpose_jax.pose import skeleton as skeletons
@@ -23,8 +26,8 @@ from diffpose_jax.pose import skeleton as skeletons
 _KEYS = 1 << 127  # TFDS sorts records by keys below 2^128
 THREADS = 2  # that read and check pictures
 _AHEAD = 64  # pictures checked before they are written
-_AT_ONCE = 256  # records written before TFDS's own description of the set is
 _SHARD = 4096  # most frames in a file: about 1 GB of 720p JPEG
+_Examples = Generator[tuple[int, dict[str, Any]], None, None]
 _Row = tuple[annotations.Video, int]  # a frame by its position
 
 
@@ -86,7 +89,7 @@ class FramesBuilder(  # pyright: ignore[reportGeneralTypeIssues]
 
   def _split_generators(
     self, dl_manager: tfds.download.DownloadManager
-  ) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
+  ) -> dict[str, _Examples]:
     return self._examples(pathlib.Path(dl_manager.manual_dir))
 
   def write(self, root: pathlib.Path) -> None:
@@ -97,25 +100,62 @@ class FramesBuilder(  # pyright: ignore[reportGeneralTypeIssues]
 
     Raises ValueError for data that is not sound.
     """
-    examples = self._examples(root)
     folder = pathlib.Path(self.data_dir)
     folder.mkdir(parents=True, exist_ok=True)
-    writer = tfds.core.SequentialWriter(
-      self.info, max_examples_per_shard=_SHARD, file_format="array_record"
-    )
-    writer.initialize_splits(list(examples))
+    examples = self._examples(root)
+    infos = []
     for split, rows in examples.items():
-      records = (record for _, record in rows)
-      labels = []
-      while some := list(itertools.islice(records, _AT_ONCE)):
-        writer.add_examples({split: some})
-        labels += [record | {"image": None} for record in some]
-      prepared.write_tables(folder, split, labels, len(self.skeleton.joints))
-    writer.close_all()
+      # Closed at once, also when interrupted: its threads and progress bar end.
+      with contextlib.closing(rows):
+        records = (record for _, record in rows)
+        infos.append(self._write_split(folder, split, records))
+    self.info.set_splits(tfds.core.splits.SplitDict(infos))
+    self.info.write_to_directory(folder)
 
-  def _examples(
-    self, root: pathlib.Path
-  ) -> dict[str, Iterator[tuple[int, dict[str, Any]]]]:
+  def _write_split(
+    self, folder: pathlib.Path, split: str, records: Iterator[dict[str, Any]]
+  ) -> tfds.core.SplitInfo:
+    """Writes shards and tables of a split; what TFDS is to know of them."""
+    features = self.info.features
+    serializer = example_serializer.ExampleSerializer(
+      features.get_serialized_info()
+    )
+    lengths, size, labels = [], 0, []
+    while some := list(itertools.islice(records, 1)):
+      # JPEG does not become smaller, and trying takes longer than all the rest.
+      writer = array_record_module.ArrayRecordWriter(
+        str(_shard(folder, split, len(lengths))), "group_size:1,uncompressed"
+      )
+      length = 0
+      for record in itertools.chain(
+        some, itertools.islice(records, _SHARD - 1)
+      ):
+        encoded = features.encode_example(record)
+        data = serializer.serialize_example(encoded)
+        writer.write(data)
+        length, size = length + 1, size + len(data)
+        labels.append(record | {"image": None})
+      writer.close()
+      lengths.append(length)
+    template = tfds.core.ShardedFileTemplate(
+      data_dir=folder,
+      dataset_name=self.name,
+      split=split,
+      filetype_suffix="array_record",
+    )
+    for number in range(len(lengths)):
+      _shard(folder, split, number).rename(
+        template.sharded_filepath(shard_index=number, num_shards=len(lengths))
+      )
+    prepared.write_tables(folder, split, labels, len(self.skeleton.joints))
+    return tfds.core.SplitInfo(
+      name=split,
+      shard_lengths=lengths,
+      num_bytes=size,
+      filename_template=template,
+    )
+
+  def _examples(self, root: pathlib.Path) -> dict[str, _Examples]:
     # Everything is read and looked for before the first record is written.
     rows = {split: self._rows(root, split) for split in self.splits(root)}
     return {
@@ -132,7 +172,7 @@ class FramesBuilder(  # pyright: ignore[reportGeneralTypeIssues]
 
   def _generate_examples(
     self, root: pathlib.Path, split: str, rows: list[_Row]
-  ) -> Iterator[tuple[int, dict[str, Any]]]:
+  ) -> _Examples:
     """Keys that grow in order, and records."""
     step = _KEYS // len(rows)  # keys spread out share TFDS's buckets evenly
     budget = int(self.skip * len(rows))
@@ -150,6 +190,11 @@ class FramesBuilder(  # pyright: ignore[reportGeneralTypeIssues]
           self.skipped.append(f"{error}")
           continue
         yield row * step, _record(video, at, picture)
+
+
+def _shard(folder: pathlib.Path, split: str, number: int) -> pathlib.Path:
+  """What a shard is called until it is known how many there are."""
+  return folder / f"{split}-{number}.partial"
 
 
 def label_version(videos: int, published: Mapping[int, str]) -> str:

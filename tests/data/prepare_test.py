@@ -40,7 +40,6 @@ def test_a_set_of_any_size_is_written_in_order(tmp_path, scene, monkeypatch):
   # TFDS's own way keeps so many bytes in memory, and more with TensorFlow only.
   monkeypatch.setattr(tfds_shuffle, "MAX_MEM_BUFFER_SIZE", 1000)
   monkeypatch.setattr(records, "_SHARD", 5)
-  monkeypatch.setattr(records, "_AT_ONCE", 3)
   scene.write(tmp_path / "source", "train")
   out = _prepare(tmp_path)
   assert len(list(out.glob("*array_record*"))) == 3
