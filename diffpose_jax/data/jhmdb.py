@@ -92,7 +92,8 @@ def splits(root: pathlib.Path) -> list[str]:
   """Names of the splits that have clips.
 
   JHMDB has three ways to split the same clips. "train" and "val" are those of
-  the first, so that a command that is told nothing else finds them; "train_2" and "val_2", "train_3" and "val_3" are the others.
+  the first, so that a command that is told nothing else finds them; "train_2"
+  and "val_2", "train_3" and "val_3" are the others.
   "sub_train", "sub_val", "sub_train_2", ... are those of sub-JHMDB, the clips
   that show whole bodies. Splits of different numbers share clips: train on
   one, judge on its own "val".

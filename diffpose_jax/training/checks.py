@@ -88,7 +88,7 @@ def check_data(
   if config.train.accept_new_data:
     print(f"{folder}: goes on at step {start} with other data than before")
     return
-  before = known["data"] if known else []
+  before = known.get("data", []) if isinstance(known, dict) else []
   changed = [
     f"{split.folder} {split.name}"
     for split, identity in zip(splits, now["data"], strict=True)
@@ -96,8 +96,8 @@ def check_data(
   ]
   raise ValueError(
     f"{folder}: the data of {' and '.join(changed) or 'fewer folders'} are not "
-    f"those that it was trained on until step {start}; give those, use a new --workdir, or "
-    "go on with these by --config.train.accept_new_data=true"
+    f"those that it was trained on until step {start}; give those, use a new "
+    "--workdir, or go on with these by --config.train.accept_new_data=true"
   )
 
 

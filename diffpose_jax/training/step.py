@@ -82,7 +82,8 @@ def draws(
 ) -> tuple[Float[Array, "b"], Float[Array, "b y x k"], Bool[Array, "b"]]:
   """Time, noise and "align to itself" of each clip, functions of its key.
 
-  `shape` is that of a clip's heatmaps (y, x, k). The time is uniform over the schedule's T steps.
+  `shape` is that of a clip's heatmaps (y, x, k). The time is uniform over the
+  schedule's T steps.
   """
   number_key, noise_key, coin_key = jax.vmap(
     functools.partial(jax.random.split, num=3), out_axes=1
