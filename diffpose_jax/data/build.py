@@ -125,6 +125,7 @@ def build(
       **about,
       labels=builder.labels,
       missing=builder.missing,
+      pictures=builder.pictures,
       skipped=builder.skipped,
       skip=builder.skip,
     )

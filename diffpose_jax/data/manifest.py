@@ -15,7 +15,15 @@ from typing import Any
 from diffpose_jax.data import strict_json
 
 NAME = "prepared.json"  # its presence says that the folder is whole
-_KEYS = ("dataset", "source", "labels", "missing", "skipped", "files")
+_KEYS = (
+  "dataset",
+  "source",
+  "labels",
+  "missing",
+  "pictures",
+  "skipped",
+  "files",
+)
 
 
 def write(
@@ -31,7 +39,8 @@ def write(
     known: what an earlier manifest says of files that are unchanged, by name;
       these are not read.
     about: dataset (name), source (fingerprint), labels (split: name), missing
-      (split: unlabelled frames without a picture), skipped (messages); skip
+      (split: unlabelled frames without a picture), pictures (split: SHA-256 of
+      all of them, in order), skipped (messages); skip
       (the share that was allowed to be); boxes (see `stored_boxes`), if any.
   """
   known = known or {}

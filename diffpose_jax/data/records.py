@@ -8,6 +8,7 @@ are kept, because a clip needs them, and pictures stay the bytes of their files.
 import abc
 import collections
 import contextlib
+import hashlib
 import itertools
 import pathlib
 from collections.abc import Generator, Iterator, Mapping
@@ -54,6 +55,7 @@ class FramesBuilder(  # pyright: ignore[reportGeneralTypeIssues]
     self.skipped: list[str] = []
     self.missing: dict[str, int] = {}
     self.labels: dict[str, str] = {}
+    self.pictures: dict[str, str] = {}
 
   @property
   def skeleton(self) -> skeletons.Skeleton:
@@ -120,7 +122,7 @@ class FramesBuilder(  # pyright: ignore[reportGeneralTypeIssues]
     serializer = example_serializer.ExampleSerializer(
       features.get_serialized_info()
     )
-    lengths, size, labels = [], 0, []
+    lengths, size, labels, pictures = [], 0, [], hashlib.sha256()
     while some := list(itertools.islice(records, 1)):
       # JPEG does not become smaller, and trying takes longer than all the rest.
       writer = array_record_module.ArrayRecordWriter(
@@ -135,6 +137,7 @@ class FramesBuilder(  # pyright: ignore[reportGeneralTypeIssues]
         writer.write(data)
         length, size = length + 1, size + len(data)
         labels.append(record | {"image": None})
+        pictures.update(record["image"])
       writer.close()
       lengths.append(length)
     template = tfds.core.ShardedFileTemplate(
@@ -148,6 +151,7 @@ class FramesBuilder(  # pyright: ignore[reportGeneralTypeIssues]
         template.sharded_filepath(shard_index=number, num_shards=len(lengths))
       )
     prepared.write_tables(folder, split, labels, len(self.skeleton.joints))
+    self.pictures[split] = pictures.hexdigest()
     return tfds.core.SplitInfo(
       name=split,
       shard_lengths=lengths,

@@ -12,6 +12,7 @@ ABOUT = {
   "source": "f00d",
   "labels": {"val": "as given"},
   "missing": {"val": 3},
+  "pictures": {"val": "ab12"},
   "skipped": [],
 }
 

@@ -153,3 +153,30 @@ def test_real_sets_come_through(shared_data, tmp_path):
     picture = images.decode(found.jpeg(0), place="first")
     size = (int(found.frames.height[0]), int(found.frames.width[0]))
     assert picture.shape == (*size, 3)
+
+
+def test_identity_is_of_pictures_and_labels(tmp_path, scene):
+  """Not of when, where or how often they were prepared."""
+
+  def identity(name, **changes):
+    source = tmp_path / f"{name}-source"
+    scene.write(source, "train", videos=1, frames=3, **changes)
+    scene.write(source, "val", videos=1, frames=2)
+    out = prepare.prepare(
+      dataset="posetrack18", source=source, out=tmp_path / name
+    )
+    splits = [prepared.open_split(out, split) for split in ("train", "val")]
+    return [prepared.identity(split) for split in splits], source
+
+  first, _ = identity("a")
+  again, other = identity("b")
+  assert first == again and first[0] != first[1]
+  changed, _ = identity("c", track_id=6)
+  assert changed[0] != first[0] and changed[1] == first[1]
+  # Another picture under the same labels.
+  picture = next(other.glob("images/train/*/*.jpg"))
+  following = sorted(picture.parent.iterdir())[-1]
+  picture.write_bytes(following.read_bytes())
+  out = prepare.prepare(dataset="posetrack18", source=other, out=tmp_path / "d")
+  split = prepared.open_split(out, "train")
+  assert prepared.identity(split) != first[0]
