@@ -40,8 +40,8 @@ def write(
       these are not read.
     about: dataset (name), source (fingerprint), labels (split: name), missing
       (split: unlabelled frames without a picture), pictures (split: SHA-256 of
-      all of them, in order), skipped (messages); skip
-      (the share that was allowed to be); boxes (see `stored_boxes`), if any.
+      samples of them, in order), skipped (messages); skip (the share that was
+      allowed to be); boxes (see `stored_boxes`), if any.
   """
   known = known or {}
   files = {

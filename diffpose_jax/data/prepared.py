@@ -174,7 +174,7 @@ def open_split(
 
 
 def identity(split: Split) -> str:
-  """SHA-256 of the split's pictures and labels, whenever it was prepared.
+  """Hash of the split's pictures and labels, whenever it was prepared.
 
   The files themselves differ each time: records have no order of fields.
   '' for a folder without a manifest, which `prepare` did not make.
