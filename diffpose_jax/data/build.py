@@ -52,6 +52,7 @@ _READERS = (
   "layout.py",
   "posetrack17.py",
   "records.py",
+  "serialize.py",
   "skeleton_file.py",
   "strict_json.py",
   "strict_matlab.py",
@@ -122,6 +123,7 @@ def build(
     skeleton_file.write(built / prepared.SKELETON, builder.skeleton)
     manifest.write(
       built,
+      known=builder.sums,
       **about,
       labels=builder.labels,
       missing=builder.missing,

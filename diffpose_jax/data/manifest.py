@@ -14,6 +14,8 @@ from typing import Any
 
 from diffpose_jax.data import strict_json
 
+Sum = dict[str, Any]  # bytes and sha256 of a file
+
 NAME = "prepared.json"  # its presence says that the folder is whole
 _KEYS = (
   "dataset",
@@ -29,15 +31,15 @@ _KEYS = (
 def write(
   folder: pathlib.Path,
   *,
-  known: Mapping[str, dict[str, Any]] | None = None,
+  known: Mapping[str, Sum] | None = None,
   **about: Any,
 ) -> None:
   """Writes the manifest of all files that are in the folder now.
 
   Args:
     folder: the finished set.
-    known: what an earlier manifest says of files that are unchanged, by name;
-      these are not read.
+    known: what `sum_up` gave for some of them before, by name; these are not
+      read.
     about: dataset (name), source (fingerprint), labels (split: name), missing
       (split: unlabelled frames without a picture), pictures (split: SHA-256 of
       samples of them, in order), skipped (messages); skip (the share that was
@@ -45,9 +47,7 @@ def write(
   """
   known = known or {}
   files = {
-    path.name: known.get(path.name)
-    or {"bytes": path.stat().st_size, "sha256": digest(path)}
-    for path in _files(folder)
+    path.name: known.get(path.name) or sum_up(path) for path in _files(folder)
   }
   text = json.dumps(about | {"files": files}, indent=1)
   (folder / NAME).write_text(text)
@@ -126,6 +126,11 @@ def _files(folder: pathlib.Path) -> list[pathlib.Path]:
       for entry in entries
       if entry.is_file() and entry.name != NAME
     )
+
+
+def sum_up(path: pathlib.Path) -> Sum:
+  """What the manifest says of a file."""
+  return {"bytes": path.stat().st_size, "sha256": digest(path)}
 
 
 def digest(path: pathlib.Path) -> str:

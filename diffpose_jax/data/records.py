@@ -19,9 +19,14 @@ import numpy as np
 import tensorflow_datasets as tfds
 import tqdm
 from array_record.python import array_record_module
-from tensorflow_datasets.core import example_serializer
 
-from diffpose_jax.data import annotations, layout, prepared
+from diffpose_jax.data import (
+  annotations,
+  layout,
+  manifest,
+  prepared,
+  serialize,
+)
 from diffpose_jax.pose import skeleton as skeletons
 
 _KEYS = 1 << 127  # TFDS sorts records by keys below 2^128
@@ -43,7 +48,8 @@ class FramesBuilder(  # pyright: ignore[reportGeneralTypeIssues]
   `skip` is the largest share of a split's pictures that may be left out because
   they do not decode; at 0 the first one is an error. After the build, `skipped`
   says which were left out and why, `missing` how many unlabelled frames have no
-  picture, and `labels` how the labels of each split are called.
+  picture, `labels` how the labels of each split are called, and `sums` what the
+  manifest is to say of the files of records.
   """
 
   VERSION = tfds.core.Version("1.0.0")
@@ -57,6 +63,7 @@ class FramesBuilder(  # pyright: ignore[reportGeneralTypeIssues]
     self.missing: dict[str, int] = {}
     self.labels: dict[str, str] = {}
     self.pictures: dict[str, str] = {}
+    self.sums: dict[str, manifest.Sum] = {}
 
   @property
   def skeleton(self) -> skeletons.Skeleton:
@@ -107,51 +114,60 @@ class FramesBuilder(  # pyright: ignore[reportGeneralTypeIssues]
     folder.mkdir(parents=True, exist_ok=True)
     examples = self._examples(root)
     infos = []
-    for split, rows in examples.items():
-      # Closed at once, also when interrupted: its threads and progress bar end.
-      with contextlib.closing(rows):
-        records = (record for _, record in rows)
-        infos.append(self._write_split(folder, split, records))
+    with futures.ThreadPoolExecutor(1) as pool:
+      for split, rows in examples.items():
+        # Closed at once, also when interrupted: its threads and progress bar
+        # end.
+        with contextlib.closing(rows):
+          records = (record for _, record in rows)
+          infos.append(self._write_split(folder, split, records, pool))
     self.info.set_splits(tfds.core.splits.SplitDict(infos))
     self.info.write_to_directory(folder)
 
   def _write_split(
-    self, folder: pathlib.Path, split: str, records: Iterator[dict[str, Any]]
+    self,
+    folder: pathlib.Path,
+    split: str,
+    records: Iterator[dict[str, Any]],
+    pool: futures.Executor,
   ) -> tfds.core.SplitInfo:
-    """Writes shards and tables of a split; what TFDS is to know of them."""
-    features = self.info.features
-    serializer = example_serializer.ExampleSerializer(
-      features.get_serialized_info()
-    )
-    lengths, size, labels, pictures = [], 0, [], hashlib.sha256()
+    """Writes shards and tables of a split; what TFDS is to know of them.
+
+    A shard's bytes are summed up in `pool` while the next is written.
+    """
+    serializer = serialize.Serializer(self.info.features)
+    lengths, sums, size, labels, pictures = [], [], 0, [], hashlib.sha256()
     while some := list(itertools.islice(records, 1)):
       # JPEG does not become smaller, and trying takes longer than all the rest.
+      shard = _shard(folder, split, len(lengths))
       writer = array_record_module.ArrayRecordWriter(
-        str(_shard(folder, split, len(lengths))), "group_size:1,uncompressed"
+        str(shard), "group_size:1,uncompressed"
       )
       length = 0
       for record in itertools.chain(
         some, itertools.islice(records, _SHARD - 1)
       ):
-        encoded = features.encode_example(record)
-        data = serializer.serialize_example(encoded)
+        data = serializer(record)
         writer.write(data)
         length, size = length + 1, size + len(data)
         labels.append(record | {"image": None})
         pictures.update(_sample(record["image"]))
       writer.close()
       lengths.append(length)
+      sums.append(pool.submit(manifest.sum_up, shard))
     template = tfds.core.ShardedFileTemplate(
       data_dir=folder,
       dataset_name=self.name,
       split=split,
       filetype_suffix="array_record",
     )
-    for number in range(len(lengths)):
-      _shard(folder, split, number).rename(
-        template.sharded_filepath(shard_index=number, num_shards=len(lengths))
-      )
     prepared.write_tables(folder, split, labels, len(self.skeleton.joints))
+    for number, found in enumerate(sums):
+      path = pathlib.Path(
+        template.sharded_filepath(shard_index=number, num_shards=len(sums))
+      )
+      self.sums[path.name] = found.result()
+      _shard(folder, split, number).rename(path)
     self.pictures[split] = pictures.hexdigest()
     return tfds.core.SplitInfo(
       name=split,
