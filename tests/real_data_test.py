@@ -14,7 +14,8 @@ import pytest
 from diffpose_jax import config as config_lib
 from diffpose_jax import main
 from diffpose_jax.data import annotations, prepare, prepared
-from diffpose_jax.evaluation import average_precision, evaluate
+from diffpose_jax.evaluation import evaluate
+from diffpose_jax.evaluation.metrics import ap
 from diffpose_jax.inference import estimator as estimator_lib
 from diffpose_jax.inference import workdir as run_folder
 from diffpose_jax.pose import geometry
@@ -89,9 +90,7 @@ def test_the_real_set_is_prepared_whole(split):
 
 def test_truth_as_prediction_scores_exactly_100(split):
   truth = prepared.to_videos(split)
-  measured = average_precision.average_precision(
-    truth, truth, skeleton=POSETRACK
-  )
+  measured = ap.average_precision(truth, truth, skeleton=POSETRACK)
   for table in (measured.ap, measured.ap_groups):
     assert set(table.values()) == {100.0}
   assert set(measured.precision.values()) == {100.0}

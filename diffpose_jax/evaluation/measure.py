@@ -12,7 +12,8 @@ from jaxtyping import Float
 
 from diffpose_jax.data import annotations, pipeline, prepared
 from diffpose_jax.data import instances as instances_lib
-from diffpose_jax.evaluation import average_precision
+from diffpose_jax.evaluation import pck as pck_lib
+from diffpose_jax.evaluation.metrics import ap as ap_lib
 from diffpose_jax.inference import estimator as estimator_lib
 from diffpose_jax.pose import geometry
 
@@ -150,12 +151,10 @@ def measure(
   """
   if np.isfinite(split.people.head_box).any():
     videos = to_videos(split, people, estimates, truth)
-    ap = average_precision.average_precision(
-      truth, videos, skeleton=split.skeleton
-    )
+    ap = ap_lib.average_precision(truth, videos, skeleton=split.skeleton)
   else:
-    ap = average_precision.unknown(split.skeleton)
-  result: dict[str, Any] = dict(ap.to_json())
+    ap = ap_lib.unknown(split.skeleton)
+  result: dict[str, Any] = dataclasses.asdict(ap)
   if (people.person < 0).any():
     return result
   longer = (people.box[:, 2:] - people.box[:, :2]).max(axis=1)
@@ -175,7 +174,7 @@ def measure(
 def _pooled(
   people, estimates, lengths, thresholds, joints
 ) -> dict[str, float | None]:
-  table = average_precision.pck(
+  table = pck_lib.pck(
     estimates.joints,
     people.joints,
     people.labelled & joints[None],

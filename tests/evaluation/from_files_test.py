@@ -47,10 +47,11 @@ def test_truth_against_itself_is_100_written_and_printed(folder, capsys):
   assert report["protocol"]["videos"] == 2
   assert report["protocol"]["frames"] == 10
   printed = capsys.readouterr().out
-  assert printed.split("\n")[0].split() == [
+  assert printed.split("\n")[0] == "Average precision, %"
+  assert printed.split("\n")[1].split() == [
     "Head", "Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle", "Mean"
   ]  # fmt: skip
-  assert printed.split("\n")[1].split() == ["AP"] + ["100.0"] * 8
+  assert printed.split("\n")[2].split() == ["AP"] + ["100.0"] * 8
   assert str(out) in printed
 
 

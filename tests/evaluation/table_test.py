@@ -1,4 +1,4 @@
-from diffpose_jax.evaluation import table
+from diffpose_jax.evaluation import metric, table
 
 
 def test_table_has_the_papers_columns_one_decimal_and_dashes():
@@ -29,3 +29,12 @@ def test_table_has_the_papers_columns_one_decimal_and_dashes():
 
 def test_table_without_rows_is_its_header():
   assert table.table({}).split()[0] == "Head"
+
+
+def test_a_metrics_table_has_its_title_columns_and_digits():
+  found = metric.Table("PCK", {"a": {"@0.1": 0.12345, "much longer": None}}, 3)
+  lines = table.text(found).split("\n")
+  assert lines[0] == "PCK"
+  assert lines[1].split("  ")[-1] == "much longer"
+  assert lines[2].split() == ["a", "0.123", "-"]
+  assert len(lines[1]) == len(lines[2])
