@@ -57,6 +57,7 @@ class Verb:
     return list(dict.fromkeys(names))
 
 
+RULES = ("poseval_compatible", "posetrack21_compatible")
 SAMPLING = ("box_threshold", "steps", "samples", "flip", "seed", "eta")
 VERBS = {
   "train": Verb(
@@ -66,14 +67,24 @@ VERBS = {
     (Form(("config",), ("workdir",)),),
   ),
   "evaluate": Verb(
-    "diffpose_jax.evaluation.evaluate",
+    "diffpose_jax.evaluation.verb",
     "main",
-    "score prediction files, or trained weights, against ground truth",
+    "score prediction files, or trained weights, against ground truth; compare "
+    "results; zip prediction files for a test server",
     (
-      Form(("gt", "pred", "out")),
       Form(
-        ("weights",), ("split", "boxes", *SAMPLING, "out", "root", "dataset")
+        ("gt", "pred", "out"),
+        ("metrics", "report", "skeleton", *RULES),
       ),
+      Form(
+        ("weights",),
+        (
+          *("split", "boxes", *SAMPLING, "out", "root", "dataset"),
+          *("metrics", "report", "dump", *RULES),
+        ),
+      ),
+      Form(("compare",), ("mixed_protocols",)),
+      Form(("pred", "zip"), ("gt", "skeleton")),
     ),
   ),
   "predict": Verb(
@@ -116,8 +127,26 @@ FLAGS: dict[str, tuple[type, str]] = {
   "flip": (bool, "average with the mirrored picture"),
   "seed": (int, "of the sampling noise"),
   "eta": (float, "noise of the DDIM steps; 0 is deterministic"),
-  "gt": (pathlib.Path, "folder of PoseTrack18 annotation files"),
-  "pred": (pathlib.Path, "folder of PoseTrack18 prediction files"),
+  "gt": (pathlib.Path, "folder of annotation files: PoseTrack18 or annolist"),
+  "pred": (pathlib.Path, "folder of prediction files, in either form"),
+  "metrics": (
+    str,
+    "comma-separated, as ap,mota; an unknown one is told all there are",
+  ),
+  "report": (pathlib.Path, "page to write, one HTML file"),
+  "skeleton": (str, "joints of the files: posetrack, coco or a skeleton file"),
+  "poseval_compatible": (
+    bool,
+    "follow poseval's tracking rules where they surprise (on by default)",
+  ),
+  "posetrack21_compatible": (
+    bool,
+    "count false positives as PoseTrack21's HOTA does by mistake (off)",
+  ),
+  "dump": (pathlib.Path, "folder for the predictions, PoseTrack18 JSON"),
+  "compare": (str, "comma-separated results of evaluate, for one table"),
+  "mixed_protocols": (bool, "compare results of different protocols"),
+  "zip": (pathlib.Path, "archive of the prediction files to write"),
   "input": (pathlib.Path, "video, or folder of frames"),
   "out": (pathlib.Path, "what to write: evaluate: a JSON file; else a folder"),
   "root": (pathlib.Path, "data set's root; default: the one trained on"),

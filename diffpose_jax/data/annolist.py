@@ -24,7 +24,11 @@ _ENLARGE = 1.2  # of the joints' extents, to a box
 
 
 def read_video(
-  path: pathlib.Path, *, skeleton: skeleton_lib.Skeleton
+  path: pathlib.Path,
+  *,
+  skeleton: skeleton_lib.Skeleton,
+  dtype: type = np.float32,
+  style: fields.Style = "labels",
 ) -> annotations.Video:
   """The video of one file, named after it, frames by number.
 
@@ -40,6 +44,8 @@ def read_video(
   height on each side, as in the COCO-style files that were made from these;
   None without a joint.
 
+  `dtype` and `style` are those of `annotations.read_video`.
+
   Raises:
     ValueError: not an annolist, or an empty one; pictures of several folders;
       a frame or a joint twice; an unknown joint id; a number that is not
@@ -51,11 +57,23 @@ def read_video(
       f"{path}: has 'images' where PoseTrack17 has 'annolist'; prepare it as "
       "posetrack18 if all files here are like it"
     )
+  return from_json(record, path, skeleton=skeleton, dtype=dtype, style=style)
+
+
+def from_json(
+  record: Any,
+  path: pathlib.Path,
+  *,
+  skeleton: skeleton_lib.Skeleton,
+  dtype: type = np.float32,
+  style: fields.Style = "labels",
+) -> annotations.Video:
+  """The video of what the file `path` holds; see `read_video`."""
   strict_json.require(record, ("annolist",), str(path))
   listed = strict_json.listing(record["annolist"], f"{path}: annolist")
   if not listed:
     raise ValueError(f"{path}: annolist has no images; remove the file")
-  layout = fields.Layout(list(JOINTS), None, skeleton, np.float32, "labels")
+  layout = fields.Layout(list(JOINTS), None, skeleton, dtype, style)
   frames = [
     _frame(entry, layout, f"{path}: annolist[{i}]")
     for i, entry in enumerate(listed)
@@ -127,7 +145,8 @@ def _people(
   for i, rect in enumerate(_many(entry, "annorect", place)):
     at = f"{place}: annorect[{i}]"
     person = _person(rect, layout, at)
-    fields.check_track(person.track_id, seen, frame, at)
+    if layout.style == "labels":
+      fields.check_track(person.track_id, seen, frame, at)
     people.append(person)
   return tuple(people)
 

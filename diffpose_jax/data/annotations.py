@@ -119,8 +119,12 @@ def load(
 
   `without` is that of `strict_json.load`.
   """
+  return check_lists(strict_json.load(path, without=without), path)
+
+
+def check_lists(content: Any, path: pathlib.Path) -> dict[str, Any]:
+  """The content of `path`, once it has the lists of such files."""
   keys = ("images", "annotations", "categories")
-  content = strict_json.load(path, without=without)
   record = strict_json.require(content, keys, str(path))
   for key in keys:
     strict_json.listing(record[key], f"{path}: {key}")

@@ -1,5 +1,11 @@
-"""Prediction files: PoseTrack18 JSON, one file for each video."""
+"""Prediction files: PoseTrack18 JSON, one file for each video.
 
+They are read in PoseTrack17's form too, and so is the truth beside them.
+"""
+
+import dataclasses
+import difflib
+import hashlib
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -7,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from diffpose_jax.data import annotations, strict_json
+from diffpose_jax.data import annolist, annotations, manifest, strict_json
+from diffpose_jax.data import annotation_fields as fields
 from diffpose_jax.data.annotations import Video
 from diffpose_jax.pose import skeleton as skeleton_lib
 
@@ -48,18 +55,96 @@ def write_posetrack(
   return list(contents)
 
 
-def read_predictions(
+@dataclasses.dataclass(frozen=True)
+class Poses:
+  """The poses of a folder of files, and what these are."""
+
+  videos: list[Video]  # by name
+  form: str  # of the files
+  sha256: str  # of their names and bytes
+  protocol: dict[str, Any] | None  # how they came about, if all say the same
+
+
+def read_poses(
   folder: str | os.PathLike,
   *,
   skeleton: skeleton_lib.Skeleton,
   dtype: type = np.float32,
-) -> list[Video]:
-  """The predictions of all videos in a folder, sorted by name.
+  complete: bool = False,
+) -> Poses:
+  """The true or predicted poses of a folder, one JSON file for each video.
 
-  A joint is absent only where x, y and the third number are all 0: what tools
-  write as the third number of a prediction differs. Errors: see
-  `annotations.read_folder`.
+  Each file is PoseTrack18 JSON (as this program, mmpose and PoseTrack21 write
+  it too) or the annolist of PoseTrack17, which its content tells. A joint is
+  absent only where x, y and the third number are all 0: what tools write as
+  the third number of a prediction differs.
+
+  Args:
+    folder: of the files.
+    skeleton: joint order of the result.
+    dtype: of coordinates and scores.
+    complete: whether a file must name each evaluated joint, and no unknown one.
+
+  Raises:
+    ValueError: no such folder or no JSON in it; a file that is not sound or,
+      where it must be, not complete.
   """
-  return annotations.read_folder(
-    folder, skeleton=skeleton, dtype=dtype, style="results"
+  folder = pathlib.Path(folder)
+  if not folder.is_dir():
+    raise ValueError(f"{folder}: no such folder; looked for *.json in it")
+  videos, forms, protocols = [], set(), []
+  digest = hashlib.sha256()
+  for path in sorted(folder.glob("*.json")):
+    content = strict_json.load(path)
+    digest.update(f"{path.name} {manifest.digest(path)}\n".encode())
+    if isinstance(content, dict) and "annolist" in content:
+      forms.add("annolist")
+      read = annolist.from_json
+    else:
+      forms.add("PoseTrack18 JSON")
+      read = _from_posetrack
+      if complete:
+        _check_joints(content, skeleton, path)
+    found = read(content, path, skeleton=skeleton, dtype=dtype, style="results")
+    videos += found if isinstance(found, list) else [found]
+    said = content.get("protocol")
+    protocols.append(said if isinstance(said, dict) else None)
+  if not videos:
+    raise ValueError(f"{folder}: no *.json in this folder")
+  annotations.check_unique_names(videos, folder)
+  same = all(protocol == protocols[0] for protocol in protocols)
+  return Poses(
+    videos=sorted(videos, key=lambda video: video.name),
+    form=" and ".join(sorted(forms)),
+    sha256=digest.hexdigest(),
+    protocol=protocols[0] if same else None,
   )
+
+
+def _from_posetrack(
+  content: Any, path: pathlib.Path, **how: Any
+) -> list[Video]:
+  record = annotations.check_lists(content, path)
+  return annotations.from_json(record, path, **how)
+
+
+def _check_joints(
+  content: Any, skeleton: skeleton_lib.Skeleton, path: pathlib.Path
+) -> None:
+  """Raises ValueError unless all joints are known and none is left out."""
+  categories = annotations.check_lists(content, path)["categories"]
+  names = fields.joint_names(categories, skeleton, f"{path}: categories")
+  place = f"{path}: categories[0]: keypoints"
+  for name in names:
+    if name not in skeleton.joints:
+      close = difflib.get_close_matches(name, skeleton.joints, n=1)
+      hint = f"did you mean {close[0]!r}?" if close else "rename or remove it"
+      raise ValueError(
+        f"{place} names {name!r}, which is no joint of {skeleton.name}; {hint}"
+      )
+  for channel in skeleton.evaluated:
+    if skeleton.joints[channel] not in names:
+      raise ValueError(
+        f"{place} does not name {skeleton.joints[channel]!r}, which is "
+        f"evaluated in {skeleton.name}; without it that joint would score 0"
+      )

@@ -62,7 +62,7 @@ def store(folder: pathlib.Path, path: str | os.PathLike) -> bool:
     raise ValueError(
       f"{folder}: no {manifest.NAME} here; prepare the data before its boxes"
     )
-  whole = _digest(path)
+  whole = digest(path)
   fingerprint = _fingerprint(path, whole)
   if (content.get("boxes") or {}).get("fingerprint") == fingerprint:
     return False
@@ -176,7 +176,7 @@ def _write(
   )
 
 
-def _digest(path: pathlib.Path) -> str:
+def digest(path: pathlib.Path) -> str:
   """SHA-256 of a file, or of the names and sums of a folder's files."""
   if path.is_file():
     return manifest.digest(path)

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import ml_collections
@@ -16,18 +17,21 @@ from diffpose_jax.data import (
   images,
   prepare,
   prepared,
+  results,
   stored_boxes,
   strict_json,
 )
 from diffpose_jax.data import instances as instances_lib
 from diffpose_jax.data import video as video_lib
 from diffpose_jax.evaluation import (
-  from_files,
   gallery,
+  matching,
   measure,
+  registry,
   report,
   table,
 )
+from diffpose_jax.evaluation import protocol as protocol_lib
 from diffpose_jax.inference import draw
 from diffpose_jax.inference import estimator as estimator_lib
 from diffpose_jax.pose import geometry
@@ -38,68 +42,85 @@ _FPS = 15.0  # of the annotated video
 GROUND_TRUTH = "gt"
 
 
-def main(
-  *,
-  gt: pathlib.Path | None = None,
-  pred: pathlib.Path | None = None,
-  out: pathlib.Path | None = None,
-  weights: pathlib.Path | None = None,
-  **options: Any,
-) -> dict[str, Any]:
-  """The verb: two folders of files, or the weights of a run, are evaluated.
+@dataclasses.dataclass(frozen=True)
+class Source:
+  """Which people of which data to estimate; None: as the run's config says.
 
-  Raises ValueError for whatever is missing or does not fit together.
+  Args:
+    split: name of a prepared split; else the validation split.
+    boxes: `gt`, a file of detections, or `prepared`: those stored with the
+      data.
+    box_threshold: detections below it are dropped.
+    root: of the data set, if it is not where training found it.
+    dataset: what lies in `root`; else the one trained on, or PoseTrack18's
+      layout where that was rendered.
   """
-  if gt is not None and pred is not None and out is not None:
-    return from_files.evaluate_files(gt, pred, out)
-  if weights is None:
-    raise ValueError("give --gt, --pred and --out, or --weights")
-  return evaluate_weights(weights, out=out, **options)
+
+  split: str | None = None
+  boxes: str | None = None
+  box_threshold: float | None = None
+  root: pathlib.Path | None = None
+  dataset: str | None = None
 
 
 def evaluate_weights(
   weights: pathlib.Path,
+  source: Source,
   *,
-  split: str | None = None,
-  boxes: str | None = None,
-  box_threshold: float | None = None,
-  root: pathlib.Path | None = None,
-  dataset: str | None = None,
   out: pathlib.Path | None = None,
-  **sampling: Any,
+  dump: pathlib.Path | None = None,
+  metrics: Sequence[str] = ("ap",),
+  **others: Any,
 ) -> dict[str, Any]:
   """The weights of a run on a split, printed and written to `out`.
 
   Args:
     weights: workdir of a training run.
-    split: name of a prepared split; the validation split if None.
-    boxes: `gt`, a file of detections, or `prepared`: those stored with the
-      data; the config's if None.
-    box_threshold: detections below it are dropped; the config's if None.
-    root: of the data set, if it is not where training found it.
-    dataset: what lies in `root`; the one trained on if None, or PoseTrack18's
-      layout where that was rendered.
+    source: of the people.
     out: JSON file; WEIGHTS/evaluation-SPLIT.json if None.
-    **sampling: steps, samples, flip, seed, eta; the config's if None.
+    dump: folder for the predictions as PoseTrack18 JSON, if any.
+    metrics: names, see `registry.names`.
+    **others: steps, samples, flip, seed, eta; the config's if not given. And
+      rules of `matching.Case`.
+
+  Raises:
+    ValueError: what is missing, or does not fit together.
   """
-  estimator = estimator_lib.Estimator.load(weights, **_all(sampling))
-  config = config_lib.copy(estimator.config)
-  if boxes is not None:
-    config.evaluate.boxes = boxes
-  if box_threshold is not None:
-    config.evaluate.box_threshold = box_threshold
-  if root is None and dataset is not None:
-    raise ValueError("--dataset says what lies in --root: give that too")
-  folder = _data(config, weights, root, dataset)
-  name = split or config.data.val_split
-  opened = prepared.open_split(folder, name, skeleton=estimator.skeleton)
-  run = evaluate_split(estimator, opened, config)
-  out = out or weights / f"evaluation-{name}.json"
+  estimator = estimator_lib.Estimator.load(weights, **sampling(others))
+  split, config = open_source(estimator, weights, source)
+  run = evaluate_split(estimator, split, config, metrics=metrics, **others)
+  if dump is not None:
+    videos = measure.to_videos(
+      split, run.people, run.estimates, prepared.to_videos(split)
+    )
+    results.write_posetrack(
+      dump, videos, skeleton=split.skeleton, protocol=run.result["protocol"]
+    )
+  out = out or weights / f"evaluation-{split.name}.json"
   strict_json.dump(out, run.result)
   print(table.table({run.row: run.result["ap_groups"]}))
+  for name in metrics:
+    for found in registry.load(name).tables(run.result) if name != "ap" else ():
+      print(table.text(found))
   _print_pck({run.row: run.result})
   print(f"written: {out}")
   return run.result
+
+
+def open_source(
+  estimator: estimator_lib.Estimator, weights: pathlib.Path, source: Source
+) -> tuple[prepared.Split, ml_collections.ConfigDict]:
+  """The prepared split, and the run's config with what `source` changes."""
+  config = config_lib.copy(estimator.config)
+  if source.boxes is not None:
+    config.evaluate.boxes = source.boxes
+  if source.box_threshold is not None:
+    config.evaluate.box_threshold = source.box_threshold
+  if source.root is None and source.dataset is not None:
+    raise ValueError("--dataset says what lies in --root: give that too")
+  folder = _data(config, weights, source.root, source.dataset)
+  name = source.split or config.data.val_split
+  return prepared.open_split(folder, name, skeleton=estimator.skeleton), config
 
 
 def _data(
@@ -124,9 +145,10 @@ def _data(
   return prepare.prepare(dataset=dataset, source=root, out=out)
 
 
-def _all(sampling: dict[str, Any]) -> dict[str, Any]:
+def sampling(options: dict[str, Any]) -> dict[str, Any]:
+  """The options of sampling, which are taken out; None for those not given."""
   names = [field.name for field in dataclasses.fields(estimator_lib.Options)]
-  return {name: sampling.get(name) for name in names}
+  return {name: options.pop(name, None) for name in names}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,21 +166,32 @@ def evaluate_split(
   estimator: estimator_lib.Estimator,
   split: prepared.Split,
   config: ml_collections.ConfigDict,
+  *,
+  metrics: Sequence[str] = ("ap",),
+  **rules: bool,
 ) -> Run:
-  """The estimator on all people of a split, with its protocol."""
+  """The estimator on all people of a split, with its protocol.
+
+  `metrics` and `rules` are those of `measure.measure`.
+  """
   truth = prepared.to_videos(split)
   people, source = choose_people(split, truth, config)
   estimates = measure.estimate(estimator, split, people)
   options = estimator.options
-  result = measure.measure(split, people, estimates, truth)
+  result = measure.measure(
+    split, people, estimates, truth, metrics=metrics, **rules
+  )
   result["protocol"] = {
     "data": config.data.name,
     "split": split.name,
     "labels": split.labels,
     "videos": len(split.videos),
+    "frames": sum(matching.counts(f) for v in truth for f in v.frames),
     "people": len(people),
+    "measure": [registry.load(name).ABOUT for name in metrics],
     **source,
     **estimator.protocol(),
+    "code_version": protocol_lib.code_version(),
   }
   return Run(
     split,
@@ -180,13 +213,16 @@ def choose_people(
   threshold = config.evaluate.box_threshold
   if source == stored_boxes.PREPARED:
     name, boxes = stored_boxes.read(split, threshold=threshold)
+    sha256 = (stored_boxes.about(split.folder) or {}).get("sha256")
   else:
     name = pathlib.Path(source).name
+    sha256 = stored_boxes.digest(pathlib.Path(source))
     boxes = boxes_lib.read_boxes(source, truth, threshold=threshold)
   people = instances_lib.box_instances(split, boxes)
   people = people.take(np.flatnonzero(split.frames.labelled[people.row]))
   protocol: dict[str, Any] = {
     "boxes": f"detections of {name}",
+    "boxes_sha256": sha256,
     "box_threshold": threshold,
     "boxes_below_threshold": boxes.below_threshold,
     "boxes_of_other_images": boxes.unknown_images,

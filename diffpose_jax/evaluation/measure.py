@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 import ml_collections
@@ -12,6 +13,7 @@ from jaxtyping import Float
 
 from diffpose_jax.data import annotations, pipeline, prepared
 from diffpose_jax.data import instances as instances_lib
+from diffpose_jax.evaluation import matching, registry
 from diffpose_jax.evaluation import pck as pck_lib
 from diffpose_jax.evaluation.metrics import ap as ap_lib
 from diffpose_jax.inference import estimator as estimator_lib
@@ -142,19 +144,34 @@ def measure(
   people: instances_lib.Instances,
   estimates: Estimates,
   truth: list[annotations.Video],
+  *,
+  metrics: Sequence[str] = ("ap",),
+  **rules: bool,
 ) -> dict[str, Any]:
-  """AP, precision, recall; and PCK where `people` are the ground truth.
+  """The metrics' results; and PCK where `people` are the ground truth.
 
   PCK is over all labelled joints pooled, by the longer side of the box as
   labelled and by head size; `wrists_ankles` pools these alone. Where the data
   have no head boxes at all, as COCO has none, PoseTrack's AP is None.
+
+  Args:
+    split: whose people these are.
+    people: who was estimated.
+    estimates: their poses.
+    truth: the split's labels, or some frames of them.
+    metrics: names, see `registry.names`.
+    **rules: see `matching.Case`.
+
+  Raises:
+    ValueError: what a metric needs is missing.
   """
-  if np.isfinite(split.people.head_box).any():
-    videos = to_videos(split, people, estimates, truth)
-    ap = ap_lib.average_precision(truth, videos, skeleton=split.skeleton)
-  else:
-    ap = ap_lib.unknown(split.skeleton)
-  result: dict[str, Any] = dataclasses.asdict(ap)
+  videos = to_videos(split, people, estimates, truth)
+  case = matching.Case.of(truth, videos, skeleton=split.skeleton, **rules)
+  heads = np.isfinite(split.people.head_box).any()
+  result: dict[str, Any] = dataclasses.asdict(ap_lib.unknown(split.skeleton))
+  for name in metrics:
+    if heads or name != "ap":
+      result |= registry.load(name).measure(case)
   if (people.person < 0).any():
     return result
   longer = (people.box[:, 2:] - people.box[:, :2]).max(axis=1)

@@ -39,7 +39,7 @@ def test_predictions_come_back_as_written(tmp_path):
     tmp_path / "out", videos, skeleton=SKELETON, protocol=protocol
   )
   assert [path.name for path in paths] == ["b.json", "a.json"]
-  read = results.read_predictions(tmp_path / "out", skeleton=SKELETON)
+  read = results.read_poses(tmp_path / "out", skeleton=SKELETON).videos
   assert [v.name for v in read] == ["a", "b"]
   for got, want in zip(read, reversed(videos), strict=True):
     assert [f.image_id for f in got.frames] == [100, 101, 102]
@@ -81,7 +81,7 @@ def test_third_number_of_a_prediction_may_be_a_score(tmp_path):
   record = json.loads(path.read_text())
   record["annotations"][0]["keypoints"][:6] = [7, 8, 0.9, 9, 10, 0]
   strict_json.dump(path, record)
-  (got,) = results.read_predictions(tmp_path, skeleton=SKELETON)
+  (got,) = results.read_poses(tmp_path, skeleton=SKELETON).videos
   person = got.frames[1].people[0]
   assert person.labelled[[0, 1, 3]].tolist() == [True, True, False]
   np.testing.assert_array_equal(person.joints[:2], [[7, 8], [9, 10]])

@@ -9,9 +9,10 @@ import pytest
 
 from diffpose_jax import config as config_lib
 from diffpose_jax import main
-from diffpose_jax.data import annotations, prepare, prepared
+from diffpose_jax.data import annotations, manifest, prepare, prepared
 from diffpose_jax.data import instances as instances_lib
-from diffpose_jax.evaluation import evaluate
+from diffpose_jax.evaluation import evaluate, verb
+from diffpose_jax.evaluation import protocol as protocol_lib
 from diffpose_jax.inference import estimator as estimator_lib
 from diffpose_jax.inference import network
 from diffpose_jax.inference import workdir as run_folder
@@ -179,9 +180,12 @@ def test_who_knows_the_truth_scores_100(root, val):
     "split": "val",
     "labels": LABELS,
     "videos": 2,
+    "frames": 4,
     "people": 8,
+    "measure": ["PoseTrack AP at PCKh 0.5, percent"],
     "boxes": "ground truth",
     "steps": 4,
+    "code_version": protocol_lib.code_version(),
   }
   # The crop is 1.25 * 43 pixels high: 5 of its 32 are 8.4, across 11.9.
   off = evaluate.evaluate_split(Oracle(config, people, 5), val, config)
@@ -208,6 +212,7 @@ def test_detections_of_labelled_frames_are_evaluated(root, val, tmp_path):
   np.testing.assert_array_equal(people.box, [[5, 9, 36, 52]] * 3)
   assert protocol == {
     "boxes": "detections of found.json",
+    "boxes_sha256": manifest.digest(tmp_path / "found.json"),
     "box_threshold": 0.45,
     "boxes_below_threshold": 1,
     "boxes_of_other_images": 1,
@@ -241,7 +246,9 @@ def test_weights_with_ground_truth_boxes(workdir, tmp_path, capsys):
     "split": "val",
     "labels": LABELS,
     "videos": 2,
+    "frames": 4,
     "people": 8,
+    "measure": ["PoseTrack AP at PCKh 0.5, percent"],
     "boxes": "ground truth",
     "steps": 2,
     "samples": 2,
@@ -250,6 +257,7 @@ def test_weights_with_ground_truth_boxes(workdir, tmp_path, capsys):
     "eta": 0.0,
     "decode": "refine",
     "training_step": 3,
+    "code_version": protocol_lib.code_version(),
   }
   printed = capsys.readouterr().out
   assert "DiffPose 2 steps x 2 samples" in printed
@@ -320,7 +328,7 @@ def test_another_root_and_split(workdir, root, tmp_path, monkeypatch):
   assert not (trained / "data").exists()
   assert sorted(p.name for p in other.iterdir()) == ["annotations", "images"]
   with pytest.raises(ValueError, match="no split 'val'; there is test"):
-    evaluate.main(weights=trained, root=other)
+    verb.main(weights=trained, root=other)
 
 
 def _refused(capsys, *flags):
@@ -344,8 +352,6 @@ def test_what_is_missing_is_named(workdir, tmp_path, capsys):
   root = tmp_path / "no_data"
   line = _refused(capsys, f"--weights={workdir}", f"--root={root}")
   assert "no_data does not exist" in line
-  with pytest.raises(ValueError, match="give --gt, --pred and --out, or"):
-    evaluate.main(gt=tmp_path, out=tmp_path / "out.json")
 
 
 def test_nobody_above_the_threshold_is_said(workdir, root, tmp_path, capsys):

@@ -1,10 +1,11 @@
 import json
+import re
 import shutil
 
 import numpy as np
 import pytest
 
-from diffpose_jax.data import annotations
+from diffpose_jax.data import annolist, annotations
 from diffpose_jax.data.annotations import Frame, Person, Video
 from diffpose_jax.evaluation import from_files
 from diffpose_jax.pose import skeleton
@@ -95,3 +96,218 @@ def test_a_missing_file_is_an_error_and_nothing_is_written(folder):
       folder / "none", folder / "pred", folder / "out.json"
     )
   assert not (folder / "out.json").exists()
+
+
+def _edit(path, change):
+  record = json.loads(path.read_text())
+  change(record)
+  path.write_text(json.dumps(record))
+
+
+def _evaluate(folder, **more):
+  return from_files.evaluate_files(
+    folder / "gt", folder / "pred", folder / "out.json", **more
+  )
+
+
+def to_annolist(path):
+  """A PoseTrack18 file in the form of PoseTrack17, by its rules."""
+  record = json.loads(path.read_text())
+  names = record["categories"][0]["keypoints"]
+  listed = []
+  for image in record["images"]:
+    people = []
+    for a in record["annotations"]:
+      if a["image_id"] != image["id"]:
+        continue
+      points = []
+      for i, joint in enumerate(annolist.JOINTS):
+        slot = names.index(joint)
+        x, y, v = a["keypoints"][3 * slot : 3 * slot + 3]
+        if x == y == v == 0:
+          continue
+        point = {"id": [i], "x": [x], "y": [y]}
+        if a.get("scores"):
+          point["score"] = [a["scores"][slot]]
+        points.append(point)
+      rect = {"track_id": [a["track_id"]], "annopoints": [{"point": points}]}
+      if "bbox_head" in a:
+        x, y, w, h = a["bbox_head"]
+        rect |= {"x1": [x], "y1": [y], "x2": [x + w], "y2": [y + h]}
+      people.append(rect)
+    entry = {"image": [{"name": image["file_name"]}], "annorect": people}
+    regions = zip(
+      image.get("ignore_regions_x", []),
+      image.get("ignore_regions_y", []),
+      strict=True,
+    )
+    entry["ignore_regions"] = [
+      {"point": [{"x": [x], "y": [y]} for x, y in zip(*region, strict=True)]}
+      for region in regions
+    ]
+    listed.append(entry)
+  path.write_text(json.dumps({"annolist": listed}))
+
+
+@pytest.mark.parametrize("sides", [("gt",), ("pred",), ("gt", "pred")])
+def test_both_encodings_give_poseval_scores(shared_data, tmp_path, sides):
+  reference = shared_data / "poseval_reference"
+  for side in ("gt", "pred"):
+    shutil.copytree(reference / side, tmp_path / side)
+  for side in sides:
+    for path in (tmp_path / side).glob("*.json"):
+      to_annolist(path)
+  got = _evaluate(tmp_path)
+  want = json.loads((reference / "expected.json").read_text())
+  for name in ("ap", "ap_groups", "precision", "recall"):
+    for key, value in want[name].items():
+      assert abs(got[name][key] - value) <= 1e-6, (name, key)
+  assert (got["protocol"]["ground_truth_form"] == "annolist") == ("gt" in sides)
+
+
+def test_renumbered_images_are_found_by_name_and_said(folder, capsys):
+  def renumber(record):
+    for image in record["images"]:
+      image["id"] += 1000
+    for annotation in record["annotations"]:
+      annotation["image_id"] += 1000
+
+  _edit(folder / "pred" / "000001_x_val.json", renumber)
+  result = _evaluate(folder)
+  assert result["ap"]["total"] == 100
+  _, warning = result["warnings"]
+  assert "paired by file name, in 5 frames, first in 000001_x_val" in warning
+  assert f"warning: {warning}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+  ("scores", "message"),
+  [
+    ([], "without joint scores: they rank last, in 5 frames"),
+    ([7.5] * 17, r"scores outside \[0, 1\]: their order is what counts"),
+    ([-0.1] * 17, r"scores outside \[0, 1\]"),
+  ],
+)
+def test_odd_scores_are_accepted_and_said(folder, scores, message):
+  def change(record):
+    for annotation in record["annotations"]:
+      annotation["scores"] = scores
+
+  for name in ("000001_x_val", "000002_x_val"):
+    _edit(
+      folder / "pred" / f"{name}.json",
+      lambda record: [
+        a.update(scores=[0.5] * 17) for a in record["annotations"]
+      ],
+    )
+  assert _evaluate(folder)["warnings"] == []
+  _edit(folder / "pred" / "000002_x_val.json", change)
+  (warning,) = _evaluate(folder)["warnings"]
+  assert re.search(message, warning)
+
+
+def test_scores_that_are_no_numbers_are_refused(folder):
+  path = folder / "pred" / "000001_x_val.json"
+  text = path.read_text()
+  for bad in ("NaN", '"high"'):
+    path.write_text(text.replace('"scores": []', f'"scores": [{bad}]', 1))
+    with pytest.raises(ValueError, match="000001_x_val"):
+      _evaluate(folder)
+
+
+def test_a_track_twice_in_a_frame_is_said(folder):
+  def twice(record):
+    record["annotations"][0]["track_id"] = 3
+    record["annotations"].append(record["annotations"][0] | {"id": 999})
+
+  _edit(folder / "pred" / "000001_x_val.json", twice)
+  warnings = _evaluate(folder)["warnings"]
+  assert any("track id twice in a frame" in line for line in warnings)
+
+
+def test_unknown_and_missing_joints_are_named(folder):
+  path = folder / "pred" / "000001_x_val.json"
+
+  def rename(record):
+    record["categories"][0]["keypoints"][1] = "head_bottem"
+
+  _edit(path, rename)
+  with pytest.raises(ValueError, match="'head_bottem'.*mean 'head_bottom'"):
+    _evaluate(folder)
+
+  def leave_out(record):
+    record["categories"][0]["keypoints"][1:2] = []
+    for annotation in record["annotations"]:
+      del annotation["keypoints"][3:6]
+
+  _edit(path, leave_out)
+  with pytest.raises(ValueError, match=r"not name 'head_bottom'.*score 0"):
+    _evaluate(folder)
+  assert not (folder / "out.json").exists()
+
+
+def test_files_named_otherwise_are_named(folder):
+  (folder / "pred" / "000001_x_val.json").rename(folder / "pred" / "1.json")
+  with pytest.raises(ValueError, match="000001_x_val has no prediction"):
+    _evaluate(folder)
+
+
+def test_other_frame_counts_are_named(folder):
+  def shorten(record):
+    last = record["images"].pop()["id"]
+    record["annotations"] = [
+      a for a in record["annotations"] if a["image_id"] != last
+    ]
+
+  _edit(folder / "pred" / "000002_x_val.json", shorten)
+  with pytest.raises(ValueError, match=r"000002_x_val: 1 frame\(s\).*000004"):
+    _evaluate(folder)
+
+
+def test_predictions_of_mmpose_are_accepted(folder):
+  """No category ids or boxes, and third numbers that are scores."""
+  for path in (folder / "pred").glob("*.json"):
+
+    def change(record):
+      record["images"] = [
+        {"id": image["id"], "file_name": image["file_name"]}
+        for image in record["images"]
+      ]
+      for i, a in enumerate(record["annotations"]):
+        a["keypoints"][2::3] = [0.25] * 17
+        record["annotations"][i] = {
+          "image_id": a["image_id"],
+          "keypoints": a["keypoints"],
+          "scores": [0.25] * 17,
+          "score": 0.5,
+          "track_id": 0,
+        }
+
+    _edit(path, change)
+  result = _evaluate(folder)
+  assert result["ap"]["total"] == 100 and result["warnings"] == []
+
+
+def test_the_protocol_says_what_was_compared(folder):
+  """Also what the predictions say of how they came about."""
+  first = _evaluate(folder)["protocol"]
+  for path in (folder / "pred").glob("*.json"):
+    _edit(path, lambda record: record.update(protocol={"steps": 4}))
+  second = _evaluate(folder)["protocol"]
+  assert (first.get("steps"), second["steps"]) == (None, 4)
+  same = ("ground_truth_sha256", "videos", "frames", "measure", "code_version")
+  for key in same:
+    assert first[key] == second[key]
+  assert first["predictions_sha256"] != second["predictions_sha256"]
+  _edit(
+    folder / "pred" / "000001_x_val.json",
+    lambda record: record.update(protocol={"steps": 5}),
+  )
+  assert "steps" not in _evaluate(folder)["protocol"]
+
+
+def test_an_unknown_metric_is_refused_before_anything_is_read(tmp_path):
+  with pytest.raises(ValueError, match="'map' is not known"):
+    from_files.evaluate_files(
+      tmp_path, tmp_path, tmp_path / "x", metrics=["ap", "map"]
+    )
