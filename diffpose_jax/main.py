@@ -74,7 +74,7 @@ VERBS = {
     (
       Form(
         ("gt", "pred", "out"),
-        ("metrics", "report", "skeleton", *RULES),
+        ("dataset", "split", "metrics", "report", "skeleton", *RULES),
       ),
       Form(
         ("weights",),
@@ -294,7 +294,10 @@ def _check_form(name: str, verb: Verb, given: dict[str, Any]) -> None:
     missing = [f"--{n}" for n in verb.forms[0].required if n not in given]
     raise UsageError(f"{name} needs {' '.join(missing)}: see `help {name}`")
   got = " ".join(f"--{flag}" for flag in given) or "nothing"
-  raise UsageError(f"{name} takes {_forms(verb)}; got {got}")
+  forms = ", or ".join(str(Form(form.required)) for form in verb.forms)
+  raise UsageError(
+    f"{name} takes {forms}, and what `help {name}` says beside each; got {got}"
+  )
 
 
 def _forms(verb: Verb) -> str:

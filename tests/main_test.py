@@ -140,7 +140,7 @@ def test_a_dash_in_a_value_stays(calls):
     (["predict", "a.mp4"], "unexpected argument 'a.mp4'"),
     (["evaluate"], "got nothing"),
     (["evaluate", "--gt=a", "--pred=b", "--out=c", "--steps=4"], "--steps"),
-    (["evaluate", "--weights=a", "--gt=b"], "--gt --pred --out [--metrics]"),
+    (["evaluate", "--weights=a", "--gt=b"], "--gt --pred --out, or --weights"),
     (["--workdir=w"], "train needs --config"),
     (["--config"], "--config"),
   ],

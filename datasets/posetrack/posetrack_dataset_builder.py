@@ -22,7 +22,7 @@ _FOLDERS = {"2018": "annotations", "2021": "posetrack_data"}
 
 # The release of 2018 with 74 labelled validation videos is its version 0.2, the
 # one with 170 its version 0.45; results on them cannot be compared.
-_PUBLISHED: dict[str, dict[str, dict[int, str]]] = {
+PUBLISHED: dict[str, dict[str, dict[int, str]]] = {
   "2017": {
     "train": {250: "PoseTrack17"},
     "val": {50: "PoseTrack17"},
@@ -57,7 +57,7 @@ class Builder(records.FramesBuilder):
   @property
   def published(self) -> Mapping[str, Mapping[int, str]]:
     """Counts of the releases; none for other video."""
-    return _PUBLISHED.get(self.builder_config.name, {})
+    return PUBLISHED.get(self.builder_config.name, {})
 
   def splits(self, root: pathlib.Path) -> list[str]:
     """PoseTrack17's own layouts for 2017, else annotations/<split>/*.json."""

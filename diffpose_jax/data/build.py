@@ -86,6 +86,17 @@ def load_builder(name: str) -> types.ModuleType:
   return module
 
 
+def label_version(dataset: str, split: str, videos: int) -> str:
+  """What the labels of so many videos are called, as `prepare` would."""
+  if dataset not in DATASETS:
+    raise ValueError(
+      f"dataset {dataset!r} is not known; take one of {', '.join(DATASETS)}"
+    )
+  name, config = DATASETS[dataset]
+  published = getattr(load_builder(name), "PUBLISHED", {})
+  return records.label_version(videos, published.get(config, {}).get(split, {}))
+
+
 def builder_of(
   dataset: str, source: pathlib.Path, skip: float
 ) -> Callable[[str | os.PathLike], records.FramesBuilder]:

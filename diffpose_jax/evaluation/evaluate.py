@@ -25,13 +25,11 @@ from diffpose_jax.data import instances as instances_lib
 from diffpose_jax.data import video as video_lib
 from diffpose_jax.evaluation import (
   gallery,
-  matching,
   measure,
   registry,
   report,
   table,
 )
-from diffpose_jax.evaluation import protocol as protocol_lib
 from diffpose_jax.inference import draw
 from diffpose_jax.inference import estimator as estimator_lib
 from diffpose_jax.pose import geometry
@@ -181,17 +179,14 @@ def evaluate_split(
   result = measure.measure(
     split, people, estimates, truth, metrics=metrics, **rules
   )
-  result["protocol"] = {
+  result["protocol"] |= {
     "data": config.data.name,
     "split": split.name,
     "labels": split.labels,
     "videos": len(split.videos),
-    "frames": sum(matching.counts(f) for v in truth for f in v.frames),
     "people": len(people),
-    "measure": [registry.load(name).ABOUT for name in metrics],
     **source,
     **estimator.protocol(),
-    "code_version": protocol_lib.code_version(),
   }
   return Run(
     split,

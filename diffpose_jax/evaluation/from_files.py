@@ -1,5 +1,6 @@
 """Evaluation from two folders of annotation files, without any model."""
 
+import dataclasses
 import os
 import sys
 from collections.abc import Sequence
@@ -7,10 +8,23 @@ from typing import Any
 
 import numpy as np
 
-from diffpose_jax.data import results, strict_json
-from diffpose_jax.evaluation import matching, metric, registry, table
+from diffpose_jax.data import build, results, strict_json
+from diffpose_jax.evaluation import matching, registry, table
 from diffpose_jax.evaluation import protocol as protocol_lib
 from diffpose_jax.pose import skeleton as skeleton_lib
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSet:
+  """Of which data set and split the ground truth is said to be."""
+
+  name: str
+  split: str = "val"
+
+  def protocol(self, videos: int) -> dict[str, Any]:
+    """Its name, split, and what labels of so many videos are called."""
+    labels = build.label_version(self.name, self.split, videos)
+    return {"data": self.name, "split": self.split, "labels": labels}
 
 
 def evaluate_files(
@@ -20,6 +34,7 @@ def evaluate_files(
   *,
   metrics: Sequence[str] = ("ap",),
   skeleton: skeleton_lib.Skeleton = skeleton_lib.POSETRACK,
+  of: DataSet | None = None,
   **rules: bool,
 ) -> dict[str, Any]:
   """The metrics of prediction files; written to `out` and printed.
@@ -34,6 +49,7 @@ def evaluate_files(
       `protocol`; and `warnings`, which are printed too.
     metrics: names, see `registry.names`.
     skeleton: names, order and groups of the joints.
+    of: what the ground truth is, for the protocol.
     **rules: see `matching.Case`.
 
   Raises:
@@ -52,7 +68,10 @@ def evaluate_files(
   for one in chosen:
     result |= one.measure(case)
   result["warnings"] = warnings(case)
-  result["protocol"] = _protocol(truth, found, case, chosen) | {
+  result["protocol"] = {
+    **_protocol(truth, found),
+    **(of.protocol(len(truth.videos)) if of else {}),
+    **protocol_lib.of_case(case, metrics),
     "ground_truth": str(gt),
     "predictions": str(pred),
   }
@@ -66,24 +85,15 @@ def evaluate_files(
   return result
 
 
-def _protocol(
-  truth: results.Poses,
-  found: results.Poses,
-  case: matching.Case,
-  chosen: Sequence[metric.Metric],
-) -> dict[str, Any]:
-  """What the result must say; what the predictions say of themselves, too."""
-  said = found.protocol or {}
+def _protocol(truth: results.Poses, found: results.Poses) -> dict[str, Any]:
+  """What the files are, and what the predictions say of themselves."""
   return {
-    **{key: value for key, value in said.items() if key != "code_version"},
-    "measure": [one.ABOUT for one in chosen],
+    **(found.protocol or {}),
     "videos": len(truth.videos),
-    "frames": sum(frame.counts for frame in case.frames),
     "ground_truth_sha256": truth.sha256,
     "ground_truth_form": truth.form,
     "predictions_sha256": found.sha256,
     "predictions_form": found.form,
-    "code_version": protocol_lib.code_version(),
   }
 
 

@@ -13,7 +13,7 @@ from jaxtyping import Float
 
 from diffpose_jax.data import annotations, pipeline, prepared
 from diffpose_jax.data import instances as instances_lib
-from diffpose_jax.evaluation import matching, registry
+from diffpose_jax.evaluation import matching, protocol, registry
 from diffpose_jax.evaluation import pck as pck_lib
 from diffpose_jax.evaluation.metrics import ap as ap_lib
 from diffpose_jax.inference import estimator as estimator_lib
@@ -172,6 +172,7 @@ def measure(
   for name in metrics:
     if heads or name != "ap":
       result |= registry.load(name).measure(case)
+  result["protocol"] = protocol.of_case(case, metrics)
   if (people.person < 0).any():
     return result
   longer = (people.box[:, 2:] - people.box[:, :2]).max(axis=1)

@@ -5,8 +5,10 @@ import importlib.metadata
 import math
 import pathlib
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from diffpose_jax.evaluation import matching, registry
 
 # What two results must share to stand in one table. The method may differ:
 # weights, steps, samples, seed, flip.
@@ -21,7 +23,20 @@ MUST_AGREE = (
   "boxes_sha256",
   "box_threshold",
   "measure",
+  "poseval_compatible",
+  "posetrack21_compatible",
 )
+
+
+def of_case(case: matching.Case, metrics: Sequence[str]) -> dict[str, Any]:
+  """What was judged, by which rules, and by what code."""
+  return {
+    "frames": sum(frame.counts for frame in case.frames),
+    "measure": [registry.load(name).ABOUT for name in metrics],
+    "poseval_compatible": case.poseval_compatible,
+    "posetrack21_compatible": case.posetrack21_compatible,
+    "code_version": code_version(),
+  }
 
 
 @functools.cache

@@ -29,6 +29,11 @@ def main(**given: Any) -> Any:
     names = [field.name for field in dataclasses.fields(evaluate.Source)]
     source = {name: given.pop(name) for name in names if name in given}
     return evaluate.evaluate_weights(source=evaluate.Source(**source), **given)
+  if "split" in given and "dataset" not in given:
+    raise ValueError("--split is of a data set: give --dataset too")
+  if "dataset" in given:
+    split = {"split": given.pop("split")} if "split" in given else {}
+    given["of"] = from_files.DataSet(given.pop("dataset"), **split)
   return from_files.evaluate_files(**given)
 
 

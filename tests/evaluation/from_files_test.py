@@ -306,6 +306,16 @@ def test_the_protocol_says_what_was_compared(folder):
   assert "steps" not in _evaluate(folder)["protocol"]
 
 
+def test_the_data_set_names_its_labels_by_their_number(folder):
+  """PoseTrack18 val: 74 videos are v0.2 and 170 are v0.45."""
+  assert "labels" not in _evaluate(folder)["protocol"]
+  protocol = _evaluate(folder, of=from_files.DataSet("posetrack18"))["protocol"]
+  assert (protocol["data"], protocol["split"]) == ("posetrack18", "val")
+  assert protocol["labels"].startswith("subset of 2 videos (74 in PoseTrack18")
+  with pytest.raises(ValueError, match="'posetrak18' is not known"):
+    _evaluate(folder, of=from_files.DataSet("posetrak18"))
+
+
 def test_an_unknown_metric_is_refused_before_anything_is_read(tmp_path):
   with pytest.raises(ValueError, match="'map' is not known"):
     from_files.evaluate_files(

@@ -61,6 +61,20 @@ def test_files_compared_and_zipped(folder, capsys):
   assert main.main([*compared, "--mixed-protocols"]) == 0
 
 
+def test_the_data_set_is_said_in_the_protocol(folder, capsys):
+  out = folder / "a.json"
+  flags = (f"--out={out}", "--split=test")
+  assert _run(folder, *flags) == 2
+  assert "give --dataset too" in capsys.readouterr().err
+  assert _run(folder, *flags, "--dataset=posetrack18") == 0
+  protocol = json.loads(out.read_text())["protocol"]
+  assert (protocol["data"], protocol["split"]) == ("posetrack18", "test")
+  assert protocol["poseval_compatible"] is True
+  assert _run(folder, f"--out={out}", "--noposeval-compatible") == 0
+  protocol = json.loads(out.read_text())["protocol"]
+  assert protocol["poseval_compatible"] is False
+
+
 def test_joints_of_other_data(tmp_path, capsys):
   for side in ("gt", "pred"):
     _write(tmp_path / side, skeleton.COCO)
