@@ -226,10 +226,13 @@ def usage(name: str | None = None) -> str:
     lines += [""]
   used = VERBS[name].flags if name else list(FLAGS)
   lines += ["flags:"]
-  lines += [f"  --{flag:<14} {FLAGS[flag][1]}" for flag in used]
-  lines += [f"  --{'debug':<14} show the traceback of an error"]
+  told = {flag: FLAGS[flag][1] for flag in used}
+  told["debug"] = "show the traceback of an error"
   if not name:
-    lines += [f"  --{'version':<14} print the version"]
+    told["version"] = "print the version"
+  width = max(map(len, told))
+  lines += [f"  --{flag:<{width}} {text}" for flag, text in told.items()]
+  if not name:
     lines += ["", f"{command} help VERB says more about one verb."]
   return "\n".join(lines)
 

@@ -335,6 +335,35 @@ def test_another_root_and_split(workdir, root, tmp_path, monkeypatch):
     verb.main(weights=trained, root=other)
 
 
+def test_a_still_video_has_one_pose_and_the_same_again(workdir, tmp_path):
+  """Noise is of the track, not of the frame: stillness does not jitter."""
+  still = tmp_path / "still"
+  _write(still, "val", ["000004_val"], frames=6)
+  first, *others = sorted((still / "images").rglob("*.jpg"))
+  for path in others:
+    path.write_bytes(first.read_bytes())
+  flags = (f"--weights={workdir}", f"--root={still}")
+  dumps = [tmp_path / "a", tmp_path / "b"]
+  for dump in dumps:
+    out = f"--out={dump}.json"
+    assert _evaluate(*flags, f"--dump={dump}", out) == 0
+  texts = [(dump / "000004_val.json").read_text() for dump in dumps]
+  assert texts[0] == texts[1]
+  found = json.loads(texts[0])
+  assert found["protocol"]["boxes"] == "ground truth"
+  poses = {}
+  for person in found["annotations"]:
+    poses.setdefault(person["track_id"], []).append(
+      (person["keypoints"], person["scores"])
+    )
+  assert {len(track) for track in poses.values()} == {5}
+  for track in poses.values():
+    assert all(pose == track[0] for pose in track)
+  assert poses[0][0] != poses[1][0]
+  results = [json.loads((tmp_path / f"{n}.json").read_text()) for n in "ab"]
+  assert results[0] == results[1]
+
+
 def _refused(capsys, *flags):
   capsys.readouterr()
   assert _evaluate(*flags) == 2
