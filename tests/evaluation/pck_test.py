@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from diffpose_jax.data import annotations
-from diffpose_jax.evaluation import pck
+from diffpose_jax.evaluation import matching, pck
 from diffpose_jax.pose import skeleton
 
 SKELETON = skeleton.POSETRACK
@@ -70,3 +70,70 @@ def test_pck_of_the_real_truth_three_frames_earlier(shared_data):
   )
   pooled = [got[key]["pooled"] for key in ("0.2", "0.1", "0.05")]
   np.testing.assert_allclose(pooled, [0.96, 0.86, 0.66], atol=0.005)
+
+
+def test_shares_by_hand():
+  errors = np.array([[0.1, np.nan], [0.3, np.nan], [np.inf, np.nan]])
+  errors = np.concatenate([errors, [[0.2], [0.2], [0.4]]], axis=1)
+  pooled, each = pck.shares(errors, (0.1, 0.2, 0.5))
+  np.testing.assert_allclose(pooled, [1 / 6, 3 / 6, 5 / 6], atol=1e-15)
+  want = [[1 / 3, np.nan, 0], [1 / 3, np.nan, 2 / 3], [2 / 3, np.nan, 1]]
+  np.testing.assert_allclose(each, want, atol=1e-15)
+  pooled, each = pck.shares(errors[:0], (0.1, 0.2))
+  assert np.isnan(pooled).all() and np.isnan(each).all()
+  assert pooled.shape == (2,) and each.shape == (2, 3)
+
+
+def test_area_by_hand():
+  # Two steps: (0 + 1/2) / 2 and (1/2 + 1) / 2, each half of the whole.
+  assert pck.area(np.array([0.0, 0.5, 1.0])) == 0.5
+  got = pck.area(np.array([[0.0, 1.0], [0.0, 1.0], [1.0, 1.0]]))
+  assert got.tolist() == [0.25, 1.0]
+
+
+def judged(truth, poses):
+  """A frame of people as (head box or None, box or None, places of joints)."""
+  sides = [
+    annotations.Frame(
+      "a/0.jpg",
+      0,
+      True,
+      tuple(
+        annotations.Person(
+          box=None if box is None else np.array(box, float),
+          joints=np.array([place] * 17, float),
+          labelled=np.ones(17, bool),
+          head_box=None if head is None else np.array(head, float),
+        )
+        for head, box, place in side
+      ),
+    )
+    for side in (truth, poses)
+  ]
+  videos = ([annotations.Video("a", (side,))] for side in sides)
+  (frame,) = matching.Case.of(*videos, skeleton=SKELETON).frames
+  return frame
+
+
+def test_poses_by_hand():
+  head = (0, 0, 3, 4)  # a size of 3: right within 1.5
+  box = (0, 0, 10, 20)  # right within 4
+  places = [(0, 0), (50, 0), (90, 0)]
+  found = [(None, None, (90.0, 1.5)), (None, None, (0, 1.6))]
+  frame = judged([(head, box, place) for place in places], found)
+  assert pck.poses(frame).tolist() == [-1, -1, 0]
+  frame = judged([(None, box, place) for place in places], found)
+  assert pck.poses(frame).tolist() == [1, -1, 0]
+  # Each by the box there is.
+  mixed = [(head, box, places[0]), (None, box, places[2]), (None, None, (0, 1))]
+  assert pck.poses(judged(mixed, found)).tolist() == [-1, 0, -1]
+  assert pck.poses(judged(mixed, [])).tolist() == [-1, -1, -1]
+  joints, there = pck.beside(judged(mixed, found))
+  assert there[:, 0].tolist() == [False, True, False]
+  assert joints[1].tolist() == [[90, 1.5]] * 15
+  away = pck.errors(judged(mixed, found))
+  assert away[:, 4].tolist() == [np.inf, 1.5, np.inf]
+  assert pck.head_lengths(frame).tolist() == pytest.approx(
+    [np.nan] * 3, nan_ok=True
+  )
+  assert pck.box_lengths(frame).tolist() == [20] * 3
