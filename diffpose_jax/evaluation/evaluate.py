@@ -38,6 +38,7 @@ _VIDEOS = 3  # of the annotated video of a finished run
 _CASES = 8  # of each kind in the report's gallery
 _FPS = 15.0  # of the annotated video
 GROUND_TRUTH = "gt"
+METRICS = ("ap", "jitter", "oks", "pck")  # where none are asked for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +68,7 @@ def evaluate_weights(
   *,
   out: pathlib.Path | None = None,
   dump: pathlib.Path | None = None,
-  metrics: Sequence[str] = ("ap",),
+  metrics: Sequence[str] = METRICS,
   **others: Any,
 ) -> dict[str, Any]:
   """The weights of a run on a split, printed and written to `out`.
@@ -165,7 +166,7 @@ def evaluate_split(
   split: prepared.Split,
   config: ml_collections.ConfigDict,
   *,
-  metrics: Sequence[str] = ("ap",),
+  metrics: Sequence[str] = METRICS,
   **rules: bool,
 ) -> Run:
   """The estimator on all people of a split, with its protocol.

@@ -11,7 +11,7 @@ from diffpose_jax import config as config_lib
 from diffpose_jax import main
 from diffpose_jax.data import annotations, manifest, prepare, prepared
 from diffpose_jax.data import instances as instances_lib
-from diffpose_jax.evaluation import evaluate, verb
+from diffpose_jax.evaluation import evaluate, registry, verb
 from diffpose_jax.evaluation import protocol as protocol_lib
 from diffpose_jax.inference import estimator as estimator_lib
 from diffpose_jax.inference import network
@@ -182,7 +182,7 @@ def test_who_knows_the_truth_scores_100(root, val):
     "videos": 2,
     "frames": 4,
     "people": 8,
-    "measure": ["PoseTrack AP at PCKh 0.5, percent"],
+    "measure": [registry.load(name).ABOUT for name in evaluate.METRICS],
     "poseval_compatible": True,
     "posetrack21_compatible": False,
     "boxes": "ground truth",
@@ -250,7 +250,7 @@ def test_weights_with_ground_truth_boxes(workdir, tmp_path, capsys):
     "videos": 2,
     "frames": 4,
     "people": 8,
-    "measure": ["PoseTrack AP at PCKh 0.5, percent"],
+    "measure": [registry.load(name).ABOUT for name in evaluate.METRICS],
     "poseval_compatible": True,
     "posetrack21_compatible": False,
     "boxes": "ground truth",
@@ -275,7 +275,7 @@ def test_weights_with_detections(workdir, root, tmp_path, capsys):
   assert _evaluate(*flags, "--steps=1", "--seed=9") == 0
   result = json.loads((workdir / "evaluation-val.json").read_text())
   _in_range(result)
-  assert not any(key.startswith("pck") for key in result)
+  assert not {"pck_box", "pck_head"} & result.keys()
   expected = {
     "boxes": "detections of found.json",
     "box_threshold": 0.6,
@@ -287,7 +287,7 @@ def test_weights_with_detections(workdir, root, tmp_path, capsys):
     "seed": 9,
   }
   assert expected.items() <= result["protocol"].items()
-  assert "PCK" not in capsys.readouterr().out
+  assert "PCK DiffPose" not in capsys.readouterr().out
 
 
 def test_weights_with_stored_detections(workdir, root, tmp_path, capsys):
