@@ -50,7 +50,8 @@ class Judged:
     Raises ValueError naming a person without a head box that needs one.
     """
     sizes = head_sizes(self.truth, np.any(self.true_there, axis=1), self.place)
-    away = np.linalg.norm(self.joints[:, None] - self.true_joints, axis=-1)
+    squares = (self.joints[:, None] - self.true_joints) ** 2
+    away = np.sqrt(squares[..., 0] + squares[..., 1])
     both = self.there[:, None] & self.true_there
     return np.where(both, away / sizes[:, None], np.inf)
 
@@ -70,12 +71,14 @@ class Judged:
 
     Raises ValueError where one is NaN.
     """
-    channels = list(self.skeleton.evaluated)
-    scores = np.full(self.there.shape, -math.inf)
-    for i, person in enumerate(self.other.people):
-      if person.scores is not None:
-        scores[i] = person.scores[channels]
-    if np.any(np.isnan(scores)):
+    none = np.full(len(self.skeleton.joints), -math.inf)
+    scores = [
+      none if person.scores is None else person.scores
+      for person in self.other.people
+    ]
+    scores = np.array(scores, float).reshape(-1, len(none))
+    scores = scores[:, self.skeleton.evaluated]
+    if np.isnan(scores).any():
       raise ValueError(f"{self.place}: a predicted joint's score is NaN")
     return scores
 
@@ -109,7 +112,27 @@ class Case:
   @functools.cached_property
   def frames(self) -> tuple[Judged, ...]:
     """All frames, in the order of the videos' names and their own."""
-    return tuple(self._judge(*pair) for pair in self.pairs)
+    joints, there = _gathered(self.pairs, self.skeleton.evaluated)
+    frames, last = [], 0
+    for video, truth, other in self.pairs:
+      first, middle = last, last + len(truth.people)
+      last = middle + len(other.people)
+      for polygon in truth.ignore_regions:
+        hidden = pairing.inside(joints[first:last].reshape(-1, 2), polygon)
+        there[first:last] &= ~hidden.reshape(there[first:last].shape)
+      frame = Judged(
+        video=video,
+        place=f"{video}: {truth.file_name}",
+        truth=truth,
+        other=other,
+        joints=joints[middle:last],
+        there=there[middle:last],
+        true_joints=joints[first:middle],
+        true_there=there[first:middle],
+        skeleton=self.skeleton,
+      )
+      frames.append(frame)
+    return tuple(frames)
 
   @functools.cached_property
   def videos(self) -> dict[str, tuple[Judged, ...]]:
@@ -127,21 +150,25 @@ class Case:
       case.__dict__["frames"] = self.videos[video]
     return case
 
-  def _judge(self, video: str, truth: Frame, other: Frame) -> Judged:
-    channels, regions = self.skeleton.evaluated, truth.ignore_regions
-    true_joints, true_there = pairing.judged(truth, regions, channels)
-    joints, there = pairing.judged(other, regions, channels)
-    return Judged(
-      video=video,
-      place=f"{video}: {truth.file_name}",
-      truth=truth,
-      other=other,
-      joints=joints,
-      there=there,
-      true_joints=true_joints,
-      true_there=true_there,
-      skeleton=self.skeleton,
-    )
+
+def _gathered(
+  pairs: Sequence[tuple[str, Frame, Frame]], channels: Sequence[int]
+) -> tuple[Float[np.ndarray, "n k 2"], Bool[np.ndarray, "n k"]]:
+  """The joints of all people, of each pair first the true, and which are there.
+
+  In one go: frame by frame this takes as long as all that is done with them.
+  """
+  people = [
+    person for _, *sides in pairs for side in sides for person in side.people
+  ]
+  if not people:
+    shape = 0, len(channels)
+    return np.zeros((*shape, 2)), np.zeros(shape, bool)
+  joints = np.concatenate([person.joints for person in people])
+  there = np.concatenate([person.labelled for person in people])
+  joints = joints.reshape(len(people), -1, 2)[:, channels]
+  joints = joints.astype(float, copy=False)
+  return joints, there.reshape(len(people), -1)[:, channels]
 
 
 def counts(frame: Frame) -> bool:
@@ -159,6 +186,7 @@ def head_sizes(
   Raises ValueError naming the person without a head box that needs one.
   """
   sizes = np.ones(len(frame.people))
+  boxes = []
   for i in np.flatnonzero(needed):
     box = frame.people[i].head_box
     if box is None:
@@ -166,9 +194,10 @@ def head_sizes(
         f"{place}: person {i} (track {frame.people[i].track_id}) has no head "
         "box, the unit of PCKh; give bbox_head in the ground truth"
       )
-    sizes[i] = _HEAD_SHARE * np.hypot(
-      *np.subtract(box[2:], box[:2], dtype=float)
-    )
+    boxes.append(box)
+  if boxes:
+    edges = np.array(boxes, float)
+    sizes[needed] = _HEAD_SHARE * np.hypot(*(edges[:, 2:] - edges[:, :2]).T)
   return sizes
 
 
@@ -189,10 +218,10 @@ def assign(
   owner = np.full(poses, -1)
   if not poses or not people:
     return owner
-  share = np.sum(close, axis=2) / np.maximum(np.sum(labelled, axis=1), 1)
-  best = np.argmax(share, axis=1)
+  share = close.sum(axis=2) / np.maximum(labelled.sum(axis=1), 1)
+  best = share.argmax(axis=1)
   kept = np.where(np.arange(people) == best[:, None], share, 0)
-  winner = np.argmax(kept, axis=0)
-  won = np.max(kept, axis=0) > 0
-  owner[winner[won]] = np.flatnonzero(won)
+  winner = kept.argmax(axis=0)
+  won = kept.max(axis=0) > 0
+  owner[winner[won]] = won.nonzero()[0]
   return owner
