@@ -1,6 +1,6 @@
 """Which prediction belongs to which frame of the ground truth.
 
-Also what of a frame is judged at all: joints in ignore regions are not.
+Also which points lie in a polygon, as those of ignore regions are.
 """
 
 import pathlib
@@ -87,30 +87,6 @@ def _pair_video(truth: Video, predicted: Video) -> list[tuple[Frame, Frame]]:
   except ValueError as error:
     raise ValueError(f"{truth.name}: {error}") from None
   raise ValueError(f"{truth.name}: frames with the same name; rename them")
-
-
-def judged(
-  frame: Frame,
-  regions: Sequence[Float[np.ndarray, "_ 2"]],
-  channels: Sequence[int],
-) -> tuple[Float[np.ndarray, "p k 2"], Bool[np.ndarray, "p k"]]:
-  """Joints of a frame's people, and which of them are there and judged.
-
-  Args:
-    frame: true or predicted.
-    regions: polygons; a joint strictly inside one is not judged.
-    channels: the joints to take, by their index in the skeleton.
-  """
-  count = len(frame.people), len(channels)
-  joints = np.zeros((*count, 2))
-  there = np.zeros(count, bool)
-  for i, person in enumerate(frame.people):
-    joints[i] = person.joints[list(channels)]
-    there[i] = person.labelled[list(channels)]
-  for region in regions:
-    hidden = inside(joints.reshape(-1, 2), region)
-    there &= ~hidden.reshape(count)
-  return joints, there
 
 
 def inside(

@@ -138,16 +138,3 @@ def test_inside_agrees_with_opencv_on_random_polygons():
     ]
     assert pairing.inside(points, polygon).tolist() == want
     assert 0 < sum(want) < len(want)
-
-
-def test_judged_takes_channels_and_leaves_out_regions():
-  joints = np.array([[1, 1], [5, 5], [9, 9]], np.float32)
-  frame = Frame(
-    "x", 0, True, (person(joints), person(joints, np.array([1, 0, 1], bool)))
-  )
-  region = np.array([[0, 0], [2, 0], [2, 2], [0, 2]], float)
-  got, there = pairing.judged(frame, [region], (2, 0))
-  np.testing.assert_array_equal(got[0], [[9, 9], [1, 1]])
-  assert there.tolist() == [[True, False], [True, False]]
-  got, there = pairing.judged(frame, [], (1,))
-  assert there.tolist() == [[True], [False]]
