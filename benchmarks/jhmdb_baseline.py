@@ -161,7 +161,8 @@ def evaluate(config, net, params, split):
     rows = batch["index"][batch["valid"]]
     joints[rows] = geometry.apply(back[rows], found[batch["valid"]])
     score[rows] = peaks[batch["valid"]]
-  estimates = measure.Estimates(joints, score, joints[None])
+  unknown = np.full((*joints.shape, 2), np.nan, np.float32)
+  estimates = measure.Estimates(joints, score, joints[None], unknown)
   truth = prepared.to_videos(split)
   return measure.measure(split, people, estimates, truth)
 

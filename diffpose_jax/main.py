@@ -87,6 +87,12 @@ VERBS = {
       Form(("pred", "zip"), ("gt", "skeleton")),
     ),
   ),
+  "calibrate": Verb(
+    "diffpose_jax.evaluation.calibrate",
+    "main",
+    "fit the uncertainty of weights to their errors on a split",
+    (Form(("weights",), ("split", "boxes", *SAMPLING, "root", "dataset")),),
+  ),
   "predict": Verb(
     "diffpose_jax.inference.predict",
     "predict",

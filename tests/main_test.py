@@ -130,7 +130,10 @@ def test_a_dash_in_a_value_stays(calls):
   ("arguments", "message"),
   [
     (["evalute"], "unknown verb 'evalute': did you mean 'evaluate'?"),
-    (["fly"], "the verbs are train, evaluate, predict, prepare, unpack"),
+    (
+      ["fly"],
+      "the verbs are train, evaluate, calibrate, predict, prepare, unpack",
+    ),
     (["predict", "--stepz=3"], "Unknown command line flag 'stepz'; it takes"),
     (["predict", "--gt=a"], "Unknown command line flag 'gt'; it takes --input"),
     (["predict", "--input=a", "--out=b"], "needs --boxes --weights"),

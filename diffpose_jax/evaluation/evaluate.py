@@ -9,6 +9,7 @@ from typing import Any
 
 import ml_collections
 import numpy as np
+from absl import logging
 
 from diffpose_jax import config as config_lib
 from diffpose_jax.data import boxes as boxes_lib
@@ -24,6 +25,8 @@ from diffpose_jax.data import (
 from diffpose_jax.data import instances as instances_lib
 from diffpose_jax.data import video as video_lib
 from diffpose_jax.evaluation import (
+  calibration,
+  errors,
   gallery,
   measure,
   registry,
@@ -87,7 +90,9 @@ def evaluate_weights(
   """
   estimator = estimator_lib.Estimator.load(weights, **sampling(others))
   split, config = open_source(estimator, weights, source)
-  run = evaluate_split(estimator, split, config, metrics=metrics, **others)
+  run = evaluate_split(
+    estimator, split, config, metrics=metrics, workdir=weights, **others
+  )
   if dump is not None:
     videos = measure.to_videos(
       split, run.people, run.estimates, prepared.to_videos(split)
@@ -102,6 +107,8 @@ def evaluate_weights(
     for found in registry.load(name).tables(run.result) if name != "ap" else ():
       print(table.text(found))
   _print_pck({run.row: run.result})
+  if "uncertainty" in run.result:
+    print(table.text(errors.summary(run.result["uncertainty"])))
   print(f"written: {out}")
   return run.result
 
@@ -167,11 +174,14 @@ def evaluate_split(
   config: ml_collections.ConfigDict,
   *,
   metrics: Sequence[str] = METRICS,
+  workdir: pathlib.Path | None = None,
   **rules: bool,
 ) -> Run:
   """The estimator on all people of a split, with its protocol.
 
-  `metrics` and `rules` are those of `measure.measure`.
+  With ground-truth boxes, how far its uncertainty can be believed is judged
+  too, by the calibration in `workdir` if there is one for these weights and
+  this way of sampling. `metrics` and `rules` are those of `measure.measure`.
   """
   truth = prepared.to_videos(split)
   people, source = choose_people(split, truth, config)
@@ -189,6 +199,10 @@ def evaluate_split(
     **source,
     **estimator.protocol(),
   }
+  if (people.person >= 0).all():
+    result |= _uncertainty(
+      split, people, estimates, result["protocol"], workdir
+    )
   return Run(
     split,
     people,
@@ -196,6 +210,31 @@ def evaluate_split(
     result,
     f"DiffPose {options.steps} steps x {options.samples} samples",
   )
+
+
+def _uncertainty(
+  split: prepared.Split,
+  people: instances_lib.Instances,
+  estimates: measure.Estimates,
+  protocol: dict[str, Any],
+  workdir: pathlib.Path | None,
+) -> dict[str, Any]:
+  """`uncertainty` and `warnings`, where there are labelled joints."""
+  found = errors.find(split, people, estimates)
+  if not len(found.joints):
+    return {}
+  calibrated, warnings = None, []
+  if workdir is not None:
+    try:
+      calibrated = calibration.load(workdir, protocol)
+    except ValueError as error:
+      warnings.append(f"uncertainty is not calibrated: {error}")
+  for warning in warnings:
+    logging.warning(warning)
+  return {
+    "uncertainty": errors.judge(found, calibrated),
+    "warnings": warnings,
+  }
 
 
 def choose_people(
@@ -242,7 +281,7 @@ def finish(
     prepared.open_split, data, skeleton=estimator.skeleton
   )
   split = open_split(config.data.val_split)
-  run = evaluate_split(estimator, split, config)
+  run = evaluate_split(estimator, split, config, workdir=workdir)
   train = instances_lib.gt_instances(
     open_split(config.data.train_split), need_joints=True
   )

@@ -17,7 +17,7 @@ from diffpose_jax.evaluation import matching, protocol, registry
 from diffpose_jax.evaluation import pck as pck_lib
 from diffpose_jax.evaluation.metrics import ap as ap_lib
 from diffpose_jax.inference import estimator as estimator_lib
-from diffpose_jax.pose import geometry
+from diffpose_jax.pose import geometry, uncertainty
 
 PCK_BOX = (0.05, 0.1, 0.2)
 PCK_HEAD = (0.05, 0.1, 0.2, 0.5)  # the last is PCKh@0.5
@@ -31,6 +31,8 @@ class Estimates:
   joints: Float[np.ndarray, "n k 2"]  # picture pixels, of the mean heatmap
   score: Float[np.ndarray, "n k"]  # heatmap peak x box score
   samples: Float[np.ndarray, "m n k 2"]  # picture pixels, of each member
+  # Second moments of the mean heatmap, picture pixels²; NaN where unknown.
+  shape: Float[np.ndarray, "n k 2 2"]
 
 
 def estimate(
@@ -51,6 +53,7 @@ def estimate(
     joints=np.zeros((count, joints, 2), np.float32),
     score=np.zeros((count, joints), np.float32),
     samples=np.zeros((estimator.options.samples, count, joints, 2), np.float32),
+    shape=np.zeros((count, joints, 2, 2), np.float32),
   )
   bar = tqdm.tqdm(
     total=count, unit="person", desc="poses", disable=not progress
@@ -61,6 +64,9 @@ def estimate(
     rows = batch["index"][valid]
     back = inverse[rows]
     out.joints[rows] = geometry.apply(back, poses.joints[valid])
+    out.shape[rows] = uncertainty.carried(
+      back[:, None, :, :2], poses.shape[valid]
+    )
     out.score[rows] = poses.score[valid] * people.score[rows, None]
     for member, sample in enumerate(poses.samples[:, valid]):
       out.samples[member, rows] = geometry.apply(back, sample)
@@ -84,7 +90,8 @@ def mean_pose(
   low, size = people.box[:, :2], people.box[:, 2:] - people.box[:, :2]
   joints = low[:, None] + mean[None] * size[:, None]
   score = np.repeat(people.score[:, None], joints.shape[1], axis=1)
-  return Estimates(joints.astype(np.float32), score, joints[None])
+  unknown = np.full((*joints.shape, 2), np.nan, np.float32)
+  return Estimates(joints.astype(np.float32), score, joints[None], unknown)
 
 
 def to_videos(
@@ -167,10 +174,10 @@ def measure(
   """
   videos = to_videos(split, people, estimates, truth)
   case = matching.Case.of(truth, videos, skeleton=split.skeleton, **rules)
-  heads = np.isfinite(split.people.head_box).any()
+  has_heads = np.isfinite(split.people.head_box).any()
   result: dict[str, Any] = dataclasses.asdict(ap_lib.unknown(split.skeleton))
   for name in metrics:
-    if heads or name != "ap":
+    if has_heads or name != "ap":
       result |= registry.load(name).measure(case)
   result["protocol"] = protocol.of_case(case, metrics)
   if (people.person < 0).any():
@@ -179,7 +186,7 @@ def measure(
   ends = np.array([name.endswith(_LIMBS_END) for name in split.skeleton.joints])
   for name, lengths, thresholds in (
     ("box", longer, PCK_BOX),
-    ("head", _heads(split, people), PCK_HEAD),
+    ("head", heads(split, people), PCK_HEAD),
   ):
     pooled = functools.partial(_pooled, people, estimates, lengths, thresholds)
     result[f"pck_{name}"] = {
@@ -202,9 +209,10 @@ def _pooled(
   return {threshold: row["pooled"] for threshold, row in table.items()}
 
 
-def _heads(
+def heads(
   split: prepared.Split, people: instances_lib.Instances
 ) -> Float[np.ndarray, "n"]:
+  """Head size of each person of the truth, in pixels; NaN without a box."""
   box = split.people.head_box[people.person]
   return 0.6 * np.linalg.norm(box[:, 2:] - box[:, :2], axis=1)
 

@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, UInt8, UInt32
 from diffpose_jax.diffusion import sampler
 from diffpose_jax.inference import network, workdir
 from diffpose_jax.model import sharding
-from diffpose_jax.pose import heatmap
+from diffpose_jax.pose import heatmap, uncertainty
 from diffpose_jax.pose import skeleton as skeletons
 from diffpose_jax.weights import checkpoint
 
@@ -31,6 +31,7 @@ class Poses:
   joints: Float[np.ndarray, "b k 2"]  # crop pixels, of the mean heatmap
   score: Float[np.ndarray, "b k"]  # its peak, in [0, 1]
   samples: Float[np.ndarray, "m b k 2"]  # crop pixels, of each member
+  shape: Float[np.ndarray, "b k 2 2"]  # crop pixels², of the mean heatmap
 
 
 @dataclasses.dataclass(frozen=True)
@@ -204,9 +205,11 @@ class Estimator:
     noise_id = np.pad(noise_id, (0, pad))
     frames, noise_id = jax.device_put((frames, noise_id), self._place)
     out = self._run(self._params, frames, noise_id, self._walk)
-    joints, score, samples, broken = jax.device_get(out)
+    joints, score, samples, shape, broken = jax.device_get(out)
     _check_finite(broken[:, :count])
-    return Poses(joints[:count], score[:count], samples[:, :count])
+    return Poses(
+      joints[:count], score[:count], samples[:, :count], shape[:count]
+    )
 
 
 def options_of(config: ml_collections.ConfigDict, **given: Any) -> Options:
@@ -252,6 +255,10 @@ def _estimate(config, skeleton, options, params, frames, noise_id, walk):
   read = functools.partial(
     heatmap.decode, stride=config.model.patch / 4, method=config.evaluate.decode
   )
-  joints, score = read(merge(maps))
+  mean = merge(maps)
+  joints, score = read(mean)
   samples, _ = jax.vmap(read)(maps)
-  return joints, score, samples, ~jnp.isfinite(maps).all(axis=(2, 3))
+  shape = uncertainty.heatmap_covariance(
+    mean, joints, stride=config.model.patch / 4
+  )
+  return joints, score, samples, shape, ~jnp.isfinite(maps).all(axis=(2, 3))

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-_ANGLES = 64  # over half a turn; errors below 1e-8 up to axes of 1 : 10
+_ANGLES = 128  # over half a turn; errors below 1e-8 up to axes of 1 : 10
 _PART = 0.1  # of the peak; what is lower is taken for background
 
 
@@ -60,9 +60,10 @@ def sample_covariance(
 
 
 def carried(
-  linear: Float[np.ndarray, "*n 2 2"], covariance: Float[np.ndarray, "*n 2 2"]
+  linear: Float[np.ndarray, "*#n 2 2"],
+  covariance: Float[np.ndarray, "*#n 2 2"],
 ) -> Float[np.ndarray, "*n 2 2"]:
-  """Covariances after a linear map of the points."""
+  """Covariances after a linear map of the points; leading axes broadcast."""
   return linear @ covariance @ np.swapaxes(linear, -1, -2)
 
 

@@ -1,6 +1,7 @@
 """The verb: weights or files, boxes of both kinds, and what is missing."""
 
 import json
+import shutil
 
 import cv2
 import jax
@@ -157,7 +158,8 @@ class Oracle(estimator_lib.Estimator):
     self._done += len(frames)
     joints = self._joints[rows].astype(np.float32)
     score = np.full((len(frames), K), 0.5, np.float32)
-    return estimator_lib.Poses(joints, score, joints[None])
+    shape = np.zeros((*joints.shape, 2), np.float32)
+    return estimator_lib.Poses(joints, score, joints[None], shape)
 
 
 @pytest.fixture(scope="module")
@@ -362,6 +364,58 @@ def test_a_still_video_has_one_pose_and_the_same_again(workdir, tmp_path):
   assert poses[0][0] != poses[1][0]
   results = [json.loads((tmp_path / f"{n}.json").read_text()) for n in "ab"]
   assert results[0] == results[1]
+
+
+def test_uncertainty_is_calibrated_beside_the_weights(
+  workdir, tmp_path, capsys
+):
+  """And used for this way of sampling alone; the checkpoint stays."""
+  root = tmp_path / "many"
+  _write(root, "val", [f"{i:06d}_val" for i in range(11, 19)], frames=5)
+  run = tmp_path / "run"
+  shutil.copytree(workdir, run, ignore=shutil.ignore_patterns("data*"))
+  before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
+  flags = (f"--weights={run}", f"--root={root}")
+  assert _evaluate(*flags) == 0
+  result = json.loads((run / "evaluation-val.json").read_text())
+  assert result["uncertainty"]["calibration"] is None
+  # 8 videos of 4 labelled frames with 2 people of 15 joints.
+  assert result["uncertainty"]["joints"] == 8 * 4 * 2 * 15
+  assert main.main(["calibrate", *flags]) == 0
+  printed = capsys.readouterr().out
+  assert "samples, calibrated" in printed and "chosen: " in printed
+  content = json.loads((run / "calibration.json").read_text())
+  assert set(content["factors"]) == {"samples", "heatmap", "both"}
+  assert content["fitted_on"]["joints"] == 960
+  assert content["weights_sha256"] == result["protocol"]["weights_sha256"]
+  assert all(path.read_bytes() == data for path, data in before.items())
+  assert _evaluate(*flags, "--metrics=ap") == 0
+  result = json.loads((run / "evaluation-val.json").read_text())
+  found = result["uncertainty"]
+  assert found["calibration"] == content["best"] and result["warnings"] == []
+  for method, scores in found["calibrated"].items():
+    assert scores["nll"] < found["raw"][method]["nll"]
+    assert sum(scores["reliability"]["count"]) == 960
+  quarters = [f"spread quarter {i}" for i in range(1, 5)]
+  assert [found["breakdown"][q]["count"] for q in quarters] == [240] * 4
+  assert _evaluate(*flags, "--metrics=ap", "--steps=1") == 0
+  result = json.loads((run / "evaluation-val.json").read_text())
+  (warning,) = result["warnings"]
+  assert "fitted with steps 2, not 1" in warning
+  assert result["uncertainty"]["calibration"] is None
+
+
+def test_calibration_needs_labels_enough_and_true_boxes(
+  workdir, root, tmp_path, capsys
+):
+  assert main.main(["calibrate", f"--weights={workdir}"]) == 2
+  assert (
+    "labelled joints in one half of its 2 videos" in capsys.readouterr().err
+  )
+  boxes = _detections(tmp_path / "found.json", root)
+  flags = (f"--weights={workdir}", f"--boxes={boxes}")
+  assert main.main(["calibrate", *flags]) == 2
+  assert "detections have no truth of their own" in capsys.readouterr().err
 
 
 def _refused(capsys, *flags):

@@ -88,7 +88,8 @@ def _estimates(people, joints, score=None):
   joints = np.asarray(joints, np.float32)
   if score is None:
     score = np.ones(joints.shape[:2], np.float32)
-  return measure.Estimates(joints, score, joints[None])
+  shape = np.zeros((*joints.shape, 2), np.float32)
+  return measure.Estimates(joints, score, joints[None], shape)
 
 
 class Known(estimator_lib.Estimator):
@@ -118,7 +119,11 @@ class Known(estimator_lib.Estimator):
     ]
     samples = np.stack([row[0] for row in rows], axis=1).astype(np.float32)
     score = np.stack([row[1] for row in rows]).astype(np.float32)
-    return estimator_lib.Poses(samples.mean(axis=0), score, samples)
+    joints = samples.mean(axis=0)
+    shape = np.tile(
+      np.diag([4.0, 9.0]).astype(np.float32), (*score.shape, 1, 1)
+    )
+    return estimator_lib.Poses(joints, score, samples, shape)
 
 
 def _to_picture(crop, box):

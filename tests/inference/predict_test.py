@@ -45,7 +45,8 @@ class BrightestPixel(estimator_lib.Estimator):
     joints = np.stack([_peak(key) for key in keys])
     joints = np.repeat(joints[:, None], K, axis=1).astype(np.float32)
     score = np.full(joints.shape[:2], 0.5, np.float32)
-    return estimator_lib.Poses(joints, score, joints[None])
+    shape = np.zeros((*joints.shape, 2), np.float32)
+    return estimator_lib.Poses(joints, score, joints[None], shape)
 
 
 def _peak(picture):

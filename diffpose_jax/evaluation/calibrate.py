@@ -1,0 +1,37 @@
+"""The verb `calibrate`: uncertainty fitted to the errors on one split."""
+
+import pathlib
+from typing import Any
+
+from diffpose_jax.evaluation import calibration, errors, evaluate, table
+from diffpose_jax.inference import estimator as estimator_lib
+
+
+def main(weights: pathlib.Path, **given: Any) -> calibration.Calibration:
+  """Fits, prints and writes `calibration.json` beside the weights.
+
+  Args:
+    weights: workdir of a training run; its checkpoint stays as it is.
+    **given: fields of `evaluate.Source`, and steps, samples, flip, seed, eta.
+
+  Raises:
+    ValueError: the people are detections, or have too few labelled joints.
+  """
+  estimator = estimator_lib.Estimator.load(weights, **evaluate.sampling(given))
+  split, config = evaluate.open_source(
+    estimator, weights, evaluate.Source(**given)
+  )
+  run = evaluate.evaluate_split(estimator, split, config, metrics=())
+  found = errors.find(split, run.people, run.estimates)
+  fitted = errors.calibrate(split, found, run.result["protocol"])
+  result = errors.judge(found, fitted)
+  path = fitted.save(weights)
+  print(table.text(errors.summary(result)))
+  held_out = fitted.fitted_on["held_out_nll"]
+  print(
+    f"chosen: {fitted.best}; on videos not fitted on, the mean negative "
+    "log-likelihood is "
+    + ", ".join(f"{value:.3f} ({name})" for name, value in held_out.items())
+  )
+  print(f"written: {path}")
+  return fitted

@@ -1,0 +1,190 @@
+"""From spreads to probabilities: fitted on one split, checked on others.
+
+A joint's error is modelled as a two-dimensional Student distribution about the
+estimate with scale
+
+  S = s V_samples + h V_heatmap + f L² I
+
+V_samples being the covariance of the ensemble's joints, V_heatmap the second
+moments of the mean heatmap, and L the longer side of the person's box. The
+factors s, h, f >= 0 and the tail are fitted by maximum likelihood. The three
+methods differ in what they may use: `samples` (h = 0), `heatmap` (s = 0), or
+`both`. The one with the best likelihood on people that were not fitted on is
+the one that is shipped.
+"""
+
+import dataclasses
+import math
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy import optimize
+
+from diffpose_jax.data import strict_json
+from diffpose_jax.pose import uncertainty
+
+NAME = "calibration.json"
+METHODS = ("samples", "heatmap", "both")
+LEAST = 200  # labelled joints to fit on
+# Sampling spread depends on them, so a calibration holds for these alone.
+SAMPLING = ("steps", "samples", "flip", "eta", "decode")
+_TAILS = (2.0, 3.0, 5.0, 10.0, math.inf)
+_FLOOR = 1e-8  # of L²: so that S is never singular
+
+
+@dataclasses.dataclass(frozen=True)
+class Joints:
+  """Labelled joints of people: one row each, in picture pixels."""
+
+  error: Float[np.ndarray, "n 2"]  # estimate - truth
+  samples: Float[np.ndarray, "n 2 2"] | None  # None: one member, no spread
+  heatmap: Float[np.ndarray, "n 2 2"]
+  side: Float[np.ndarray, "n"]  # L, the longer side of the person's box
+
+  def __len__(self) -> int:
+    return len(self.side)
+
+  @property
+  def methods(self) -> tuple[str, ...]:
+    """Those that there is the data for."""
+    return METHODS if self.samples is not None else ("heatmap",)
+
+  def take(self, which: Bool[np.ndarray, "n"]) -> "Joints":
+    """Some of the rows."""
+    samples = None if self.samples is None else self.samples[which]
+    return Joints(
+      self.error[which], samples, self.heatmap[which], self.side[which]
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Factors:
+  """What a method's scale is made of; see the module."""
+
+  samples: float
+  heatmap: float
+  floor: float
+  tail: float
+
+  def scale(self, joints: Joints) -> Float[np.ndarray, "n 2 2"]:
+    """S of each joint."""
+    floor = (self.floor + _FLOOR) * np.square(joints.side)
+    scale = floor[:, None, None] * np.eye(2) + self.heatmap * joints.heatmap
+    if joints.samples is not None:
+      scale = scale + self.samples * joints.samples
+    return scale
+
+
+# As the methods are without any fit: the spread is taken for the covariance.
+RAW = {
+  "samples": Factors(1.0, 0.0, 0.0, math.inf),
+  "heatmap": Factors(0.0, 1.0, 0.0, math.inf),
+  "both": Factors(1.0, 1.0, 0.0, math.inf),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+  """What `calibrate` found for weights and a way of sampling."""
+
+  factors: Mapping[str, Factors]  # by method
+  best: str  # the method to use
+  head: float | None  # head size over L, median; None: no head boxes
+  weights_sha256: str
+  sampling: Mapping[str, Any]  # values of `SAMPLING`
+  fitted_on: Mapping[str, Any]  # data, split, joints, held-out likelihoods
+
+  def save(self, workdir: pathlib.Path) -> pathlib.Path:
+    """Writes `calibration.json` beside the weights; its path."""
+    path = workdir / NAME
+    content = dataclasses.asdict(self)
+    for factors in content["factors"].values():
+      if math.isinf(factors["tail"]):
+        factors["tail"] = None  # JSON has no infinity
+    strict_json.dump(path, content)
+    return path
+
+
+def load(
+  workdir: pathlib.Path, protocol: Mapping[str, Any]
+) -> Calibration | None:
+  """The calibration of a run; None where there is none.
+
+  Raises ValueError where it is damaged, or is of other weights or another way
+  of sampling than `protocol` says.
+  """
+  path = workdir / NAME
+  if not path.is_file():
+    return None
+  keys = tuple(field.name for field in dataclasses.fields(Calibration))
+  content = strict_json.require(strict_json.load(path), keys, str(path))
+  if content["weights_sha256"] != protocol["weights_sha256"]:
+    raise ValueError(
+      f"{path}: is of other weights (SHA-256 {content['weights_sha256'][:12]}) "
+      f"than those in use ({protocol['weights_sha256'][:12]}); calibrate again, "
+      "or remove it"
+    )
+  for key in SAMPLING:
+    if content["sampling"].get(key) != protocol[key]:
+      raise ValueError(
+        f"{path}: was fitted with {key} {content['sampling'].get(key)}, not "
+        f"{protocol[key]}; calibrate with that, or remove it"
+      )
+  names = [field.name for field in dataclasses.fields(Factors)]
+  factors = {}
+  for method, values in content["factors"].items():
+    strict_json.require(values, tuple(names), f"{path}: factors: {method}")
+    values = values | {"tail": values["tail"] or math.inf}
+    factors[method] = Factors(**{name: float(values[name]) for name in names})
+  return Calibration(**{**content, "factors": factors})
+
+
+def fit(joints: Joints, method: str) -> Factors:
+  """Factors of the largest likelihood.
+
+  Raises ValueError for too few joints.
+  """
+  if len(joints) < LEAST:
+    raise ValueError(
+      f"{len(joints)} labelled joints are too few to calibrate on; {LEAST} are "
+      "needed: take a larger split"
+    )
+  free = [
+    method in ("samples", "both"), method in ("heatmap", "both"), True
+  ]  # fmt: skip
+  best = None
+  for tail in _TAILS:
+
+    def loss(logs: np.ndarray, tail: float = tail) -> float:
+      values = np.zeros(3)
+      values[free] = np.exp(logs)
+      return nll(joints, _factors(values, tail))
+
+    start = np.log(np.array([1.0, 0.5, 1e-4])[free])
+    bounds = [(-16.0, 7.0)] * len(start)
+    found = optimize.minimize(loss, start, method="L-BFGS-B", bounds=bounds)
+    if best is None or found.fun < best[0]:
+      values = np.zeros(3)
+      values[free] = np.exp(found.x)
+      best = found.fun, _factors(values, tail)
+  assert best is not None
+  return best[1]
+
+
+def _factors(values: np.ndarray, tail: float) -> Factors:
+  samples, heatmap, floor = values.tolist()
+  return Factors(samples, heatmap, floor, tail)
+
+
+def nll(joints: Joints, factors: Factors) -> float:
+  """Mean negative log-likelihood of the errors, as shares of L; lower is better.
+
+  Dividing by L makes people of all sizes count alike.
+  """
+  density = uncertainty.log_density(
+    factors.scale(joints), joints.error, factors.tail
+  )
+  return -float(np.mean(density + 2 * np.log(joints.side)))

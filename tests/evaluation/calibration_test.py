@@ -1,0 +1,133 @@
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+
+from diffpose_jax.evaluation import calibration
+from diffpose_jax.evaluation.calibration import Factors, Joints
+
+PROTOCOL = {
+  "weights_sha256": "ab" * 32,
+  "steps": 4,
+  "samples": 3,
+  "flip": False,
+  "eta": 0.0,
+  "decode": "refine",
+}
+TRUTH = Factors(2.0, 0.5, 0.0004, 5.0)
+
+
+def _spreads(rng, count):
+  root = rng.normal(size=(count, 2, 2))
+  return root @ np.swapaxes(root, 1, 2) + 0.1 * np.eye(2)
+
+
+def _joints(factors=TRUTH, count=20_000, seed=0, ensemble=True):
+  """Joints whose errors are drawn from the model."""
+  rng = np.random.default_rng(seed)
+  side = rng.uniform(30, 300, count)
+  relative = np.square(side / 50)[:, None, None]
+  joints = Joints(
+    error=np.zeros((count, 2)),
+    samples=_spreads(rng, count) * relative if ensemble else None,
+    heatmap=_spreads(rng, count) * relative,
+    side=side,
+  )
+  root = np.linalg.cholesky(factors.scale(joints))
+  error = np.einsum("nij,nj->ni", root, rng.normal(size=(count, 2)))
+  if not math.isinf(factors.tail):
+    error /= np.sqrt(rng.chisquare(factors.tail, count) / factors.tail)[:, None]
+  return dataclasses.replace(joints, error=error)
+
+
+@pytest.mark.parametrize(
+  ("method", "truth"),
+  [
+    ("both", TRUTH),
+    ("samples", Factors(3.0, 0.0, 0.001, math.inf)),
+    ("heatmap", Factors(0.0, 0.7, 0.0005, 3.0)),
+  ],
+)
+def test_a_fit_recovers_what_the_errors_were_drawn_from(method, truth):
+  got = calibration.fit(_joints(truth), method)
+  assert got.tail == truth.tail
+  for name in ("samples", "heatmap", "floor"):
+    want = getattr(truth, name)
+    # Three standard errors of 20 000 draws, and some room.
+    assert getattr(got, name) == pytest.approx(want, rel=0.12, abs=1e-9), name
+
+
+def test_likelihood_by_hand():
+  joints = Joints(
+    error=np.array([[3.0, 4.0]]),
+    samples=None,
+    heatmap=np.array([4 * np.eye(2)]),
+    side=np.array([10.0]),
+  )
+  gauss = Factors(0.0, 1.0, 0.0, math.inf)
+  # S = 4 I and error 5: density exp(-25 / 8) / (2 pi 4), times 10² as shares.
+  want = 25 / 8 + math.log(2 * math.pi * 4) - 2 * math.log(10)
+  assert calibration.nll(joints, gauss) == pytest.approx(want, abs=1e-6)
+  # S = (4 + 0.05 * 100) I = 9 I.
+  wide = Factors(0.0, 1.0, 0.05, math.inf)
+  want = 25 / 18 + math.log(2 * math.pi * 9) - 2 * math.log(10)
+  assert calibration.nll(joints, wide) == pytest.approx(want, abs=1e-6)
+
+
+def test_without_an_ensemble_only_the_heatmap_is_left():
+  joints = _joints(Factors(0.0, 0.7, 0.0005, 3.0), count=500, ensemble=False)
+  assert joints.methods == ("heatmap",)
+  assert calibration.fit(joints, "heatmap").samples == 0
+  assert _joints(count=5).methods == ("samples", "heatmap", "both")
+
+
+def test_too_few_joints_are_refused():
+  with pytest.raises(ValueError, match="7 labelled joints are too few.*200"):
+    calibration.fit(_joints(count=7), "both")
+
+
+def _calibration():
+  return calibration.Calibration(
+    factors={"samples": TRUTH, "heatmap": Factors(0.0, 1.0, 0.1, math.inf)},
+    best="heatmap",
+    head=0.15,
+    weights_sha256=PROTOCOL["weights_sha256"],
+    sampling={key: PROTOCOL[key] for key in calibration.SAMPLING},
+    fitted_on={"data": "x", "joints": 500},
+  )
+
+
+def test_it_is_written_and_read_back(tmp_path):
+  assert calibration.load(tmp_path, PROTOCOL) is None
+  path = _calibration().save(tmp_path)
+  assert path == tmp_path / "calibration.json"
+  json.loads(path.read_text(), parse_constant=pytest.fail)
+  assert calibration.load(tmp_path, PROTOCOL) == _calibration()
+
+
+@pytest.mark.parametrize(
+  ("change", "message"),
+  [
+    ({"weights_sha256": "cd" * 32}, "of other weights .*abababababab.*cdcdcd"),
+    ({"steps": 1}, "fitted with steps 4, not 1"),
+    ({"flip": True}, "fitted with flip False, not True"),
+  ],
+)
+def test_another_run_or_way_of_sampling_is_refused(tmp_path, change, message):
+  _calibration().save(tmp_path)
+  with pytest.raises(ValueError, match=message):
+    calibration.load(tmp_path, PROTOCOL | change)
+
+
+def test_a_damaged_file_is_named(tmp_path):
+  path = _calibration().save(tmp_path)
+  content = json.loads(path.read_text())
+  del content["factors"]["samples"]["tail"]
+  path.write_text(json.dumps(content))
+  with pytest.raises(ValueError, match="factors: samples: no key 'tail'"):
+    calibration.load(tmp_path, PROTOCOL)
+  path.write_text("{")
+  with pytest.raises(ValueError, match=r"calibration\.json: not JSON"):
+    calibration.load(tmp_path, PROTOCOL)
