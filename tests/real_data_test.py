@@ -14,7 +14,7 @@ import pytest
 from diffpose_jax import config as config_lib
 from diffpose_jax import main
 from diffpose_jax.data import annotations, prepare, prepared
-from diffpose_jax.evaluation import evaluate
+from diffpose_jax.evaluation import evaluate, measure
 from diffpose_jax.evaluation.metrics import ap
 from diffpose_jax.inference import estimator as estimator_lib
 from diffpose_jax.inference import workdir as run_folder
@@ -149,7 +149,7 @@ def _shown(box, config):
   return geometry.pad_to_aspect(larger, width / height)
 
 
-def _inside(run: evaluate.Run, estimator):
+def _inside(run: measure.Run, estimator):
   """Each pose lies in the picture where its own crop does."""
   edges = _shown(run.people.box, estimator.config)[:, None]
   joints = run.estimates.joints

@@ -1,15 +1,75 @@
-"""A curve over training steps as inline SVG, coloured by the page's style."""
+"""A chart's axes, and a curve over training steps, as inline SVG.
 
+The page's style gives the colours, so that a chart is right in light and dark.
+"""
+
+import dataclasses
 import html
 import math
 from collections.abc import Sequence
 
 import numpy as np
 
-_WIDTH, _HEIGHT = 480.0, 260.0
+WIDTH, HEIGHT = 480.0, 260.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56.0, 14.0, 12.0, 30.0  # margins for the axes
+_TITLE = 22.0  # more margin for an axis's title
 _MANY = 60  # points from which on a smoothed curve is drawn over the raw one
 _TICKS = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Area:
+  """Where values lie in a chart; the outer ticks of both axes are its borders.
+
+  The title of the x axis stands below its labels, that of the y axis above.
+  """
+
+  x_ticks: Sequence[float]
+  y_ticks: Sequence[float]
+  x_title: str = ""
+  y_title: str = ""
+
+  def across(self, values: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Horizontal positions of x values."""
+    return _place(values, self.x_ticks, _LEFT, WIDTH - _RIGHT)
+
+  def up(self, values: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Vertical positions of y values, counted from the top."""
+    top = _TOP + (_TITLE if self.y_title else 0)
+    return _place(values, self.y_ticks, self._floor, top)
+
+  @property
+  def _floor(self) -> float:
+    return HEIGHT - _BOTTOM - (_TITLE if self.x_title else 0)
+
+  def axes(self) -> str:
+    """Grid lines, labels and titles."""
+    parts = []
+    for value, at in zip(self.y_ticks, self.up(self.y_ticks), strict=True):
+      parts.append(
+        f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" '
+        f'y1="{at:.1f}" y2="{at:.1f}"/>'
+        f'<text x="{_LEFT - 8}" y="{at + 4:.1f}" text-anchor="end">'
+        f"{_label(value)}</text>"
+      )
+    places = self.across(self.x_ticks)
+    for i, (value, at) in enumerate(zip(self.x_ticks, places, strict=True)):
+      anchor = "end" if i and i == len(self.x_ticks) - 1 else "middle"
+      parts.append(
+        f'<text x="{at:.1f}" y="{self._floor + 22:g}" text-anchor="{anchor}">'
+        f"{_label(value)}</text>"
+      )
+    parts.append(_text(8.0, 16.0, "start", self.y_title))
+    parts.append(_text(WIDTH - _RIGHT, HEIGHT - 6, "end", self.x_title))
+    return "".join(parts)
+
+  def svg(self, marks: str, *, title: str) -> str:
+    """The whole picture: the axes and what is drawn over them."""
+    name = html.escape(title)
+    return (
+      f'<svg viewBox="0 0 {WIDTH:g} {HEIGHT:g}" role="img" '
+      f'aria-label="{name}">{self.axes()}{marks}</svg>'
+    )
 
 
 def svg(points: Sequence[tuple[float, float]], *, title: str) -> str:
@@ -20,24 +80,27 @@ def svg(points: Sequence[tuple[float, float]], *, title: str) -> str:
   """
   x, y = np.array(points, float).reshape(-1, 2).T
   x_ticks, y_ticks = (ticks(float(v.min()), float(v.max())) for v in (x, y))
-  x_span, y_span = (x_ticks[0], x_ticks[-1]), (y_ticks[0], y_ticks[-1])
-  across = _place(x, x_span, _LEFT, _WIDTH - _RIGHT)
-  up = _place(y, y_span, _HEIGHT - _BOTTOM, _TOP)
+  area = Area(x_ticks, y_ticks)
+  across, up = area.across(x), area.up(y)
   if len(x) >= _MANY:
-    smooth = _place(running_mean(y), y_span, _HEIGHT - _BOTTOM, _TOP)
-    marks = _line(across, up, "raw") + _line(across, smooth, "curve")
+    smooth = area.up(running_mean(y))
+    marks = line(across, up, "raw") + line(across, smooth, "curve")
   else:
-    marks = _line(across, up, "curve") + "".join(
+    marks = line(across, up, "curve") + "".join(
       f'<circle class="point" cx="{a:.1f}" cy="{b:.1f}" r="3"/>'
       for a, b in zip(across, up, strict=True)
     )
   last = f"{y[-1]:.4g} at step {x[-1]:.0f}"
-  name = html.escape(title)
   return (
-    f"<figure><figcaption>{name}: {last}</figcaption>"
-    f'<svg viewBox="0 0 {_WIDTH:g} {_HEIGHT:g}" role="img" aria-label="{name}">'
-    f"{_axes(x_ticks, x_span, y_ticks, y_span)}{marks}</svg></figure>"
+    f"<figure><figcaption>{html.escape(title)}: {last}</figcaption>"
+    f"{area.svg(marks, title=title)}</figure>"
   )
+
+
+def line(across: np.ndarray, up: np.ndarray, kind: str) -> str:
+  """A line through positions; `kind` is its classes."""
+  path = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(across, up, strict=True))
+  return f'<polyline class="{kind}" points="{path}"/>'
 
 
 def ticks(low: float, high: float) -> list[float]:
@@ -61,37 +124,23 @@ def running_mean(values: np.ndarray) -> np.ndarray:
 
 
 def _place(
-  values: np.ndarray, span: tuple[float, float], start: float, end: float
+  values: Sequence[float] | np.ndarray,
+  ticks: Sequence[float],
+  start: float,
+  end: float,
 ) -> np.ndarray:
-  """Values of a span as positions from start to end."""
-  share = (np.asarray(values, float) - span[0]) / (span[1] - span[0])
+  """Values as positions: the first tick at the start, the last at the end."""
+  share = (np.asarray(values, float) - ticks[0]) / (ticks[-1] - ticks[0])
   return start + share * (end - start)
 
 
-def _line(across: np.ndarray, up: np.ndarray, kind: str) -> str:
-  path = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(across, up, strict=True))
-  return f'<polyline class="{kind}" points="{path}"/>'
-
-
-def _axes(x_ticks, x_span, y_ticks, y_span) -> str:
-  """Grid lines and labels."""
-  parts = []
-  heights = _place(np.array(y_ticks), y_span, _HEIGHT - _BOTTOM, _TOP)
-  for value, at in zip(y_ticks, heights, strict=True):
-    parts.append(
-      f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" '
-      f'y1="{at:.1f}" y2="{at:.1f}"/>'
-      f'<text x="{_LEFT - 8}" y="{at + 4:.1f}" text-anchor="end">'
-      f"{_label(value)}</text>"
-    )
-  places = _place(np.array(x_ticks), x_span, _LEFT, _WIDTH - _RIGHT)
-  for i, (value, at) in enumerate(zip(x_ticks, places, strict=True)):
-    anchor = "end" if i and i == len(x_ticks) - 1 else "middle"
-    parts.append(
-      f'<text x="{at:.1f}" y="{_HEIGHT - 8}" text-anchor="{anchor}">'
-      f"{_label(value)}</text>"
-    )
-  return "".join(parts)
+def _text(x: float, y: float, anchor: str, words: str) -> str:
+  if not words:
+    return ""
+  return (
+    f'<text class="title" x="{x:g}" y="{y:g}" text-anchor="{anchor}">'
+    f"{html.escape(words)}</text>"
+  )
 
 
 def _label(value: float) -> str:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +13,6 @@ from absl import logging
 from diffpose_jax import config as config_lib
 from diffpose_jax.data import boxes as boxes_lib
 from diffpose_jax.data import (
-  clips,
   images,
   prepare,
   prepared,
@@ -27,18 +25,16 @@ from diffpose_jax.data import video as video_lib
 from diffpose_jax.evaluation import (
   calibration,
   errors,
-  gallery,
   measure,
+  pages,
   registry,
-  report,
   table,
 )
+from diffpose_jax.evaluation import report as report_lib
 from diffpose_jax.inference import draw
 from diffpose_jax.inference import estimator as estimator_lib
-from diffpose_jax.pose import geometry
 
 _VIDEOS = 3  # of the annotated video of a finished run
-_CASES = 8  # of each kind in the report's gallery
 _FPS = 15.0  # of the annotated video
 GROUND_TRUTH = "gt"
 METRICS = ("ap", "jitter", "oks", "pck")  # where none are asked for
@@ -71,6 +67,7 @@ def evaluate_weights(
   *,
   out: pathlib.Path | None = None,
   dump: pathlib.Path | None = None,
+  report: pathlib.Path | None = None,
   metrics: Sequence[str] = METRICS,
   **others: Any,
 ) -> dict[str, Any]:
@@ -81,6 +78,7 @@ def evaluate_weights(
     source: of the people.
     out: JSON file; WEIGHTS/evaluation-SPLIT.json if None.
     dump: folder for the predictions as PoseTrack18 JSON, if any.
+    report: HTML page to write, if any.
     metrics: names, see `registry.names`.
     **others: steps, samples, flip, seed, eta; the config's if not given. And
       rules of `matching.Case`.
@@ -110,6 +108,9 @@ def evaluate_weights(
   if "uncertainty" in run.result:
     print(table.text(errors.summary(run.result["uncertainty"])))
   print(f"written: {out}")
+  if report is not None:
+    report_lib.write(report, pages.of_run(run, config))
+    print(f"written: {report}")
   return run.result
 
 
@@ -157,17 +158,6 @@ def sampling(options: dict[str, Any]) -> dict[str, Any]:
   return {name: options.pop(name, None) for name in names}
 
 
-@dataclasses.dataclass(frozen=True)
-class Run:
-  """An evaluation: what went in and what came out."""
-
-  split: prepared.Split
-  people: instances_lib.Instances
-  estimates: measure.Estimates
-  result: dict[str, Any]
-  row: str  # its name in a table
-
-
 def evaluate_split(
   estimator: estimator_lib.Estimator,
   split: prepared.Split,
@@ -176,7 +166,7 @@ def evaluate_split(
   metrics: Sequence[str] = METRICS,
   workdir: pathlib.Path | None = None,
   **rules: bool,
-) -> Run:
+) -> measure.Run:
   """The estimator on all people of a split, with its protocol.
 
   With ground-truth boxes, how far its uncertainty can be believed is judged
@@ -203,11 +193,12 @@ def evaluate_split(
     result |= _uncertainty(
       split, people, estimates, result["protocol"], workdir
     )
-  return Run(
+  return measure.Run(
     split,
     people,
     estimates,
     result,
+    tuple(metrics),
     f"DiffPose {options.steps} steps x {options.samples} samples",
   )
 
@@ -296,16 +287,8 @@ def finish(
   video = workdir / "validation.webm"
   annotate(run, video)
   rows = {"mean pose": floor, run.row: run.result}
-  content = report.Content(
-    title=f"DiffPose on {config.data.name}",
-    table_rows={name: row["ap_groups"] for name, row in rows.items()},
-    protocol=result["protocol"],
-    curves=_records(workdir / "metrics.jsonl"),
-    gallery=_gallery(run, config),
-    pck=_pck_rows(rows),
-    video=video,
-  )
-  report.write(workdir / "report.html", content)
+  content = pages.of_run(run, config, floor=floor, workdir=workdir, video=video)
+  report_lib.write(workdir / "report.html", content)
   _print_pck(rows)
   for what, path in (
     ("checkpoints", "checkpoints"),
@@ -319,24 +302,8 @@ def finish(
   return result
 
 
-def _records(path: pathlib.Path) -> list[dict[str, Any]]:
-  if not path.exists():
-    return []
-  return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def _pck_rows(rows: dict[str, dict]) -> dict[str, dict[str, float | None]]:
-  found = {}
-  for name, row in rows.items():
-    for unit in ("box", "head"):
-      for joints, values in row.get(f"pck_{unit}", {}).items():
-        label = f"{name}, {joints.replace('_', ' and ')}, by {unit}"
-        found[label] = {f"@{key}": value for key, value in values.items()}
-  return found
-
-
 def _print_pck(rows: dict[str, dict]) -> None:
-  for name, values in _pck_rows(rows).items():
+  for name, values in pages.pck_rows(rows).items():
     cells = "  ".join(
       f"{key} {'-' if value is None else format(value, '.3f')}"
       for key, value in values.items()
@@ -344,41 +311,7 @@ def _print_pck(rows: dict[str, dict]) -> None:
     print(f"PCK {name}: {cells}")
 
 
-def _gallery(
-  run: Run, config: ml_collections.ConfigDict
-) -> dict[str, list[gallery.GalleryItem]]:
-  """Best, median and worst people by mean distance over the box's side."""
-  people, estimates = run.people, run.estimates
-  if (people.person < 0).any():
-    return {}
-  longer = (people.box[:, 2:] - people.box[:, :2]).max(axis=1)
-  distance = np.linalg.norm(estimates.joints - people.joints, axis=-1)
-  count = people.labelled.sum(axis=1)
-  with np.errstate(invalid="ignore"):
-    errors = np.where(people.labelled, distance, 0).sum(axis=1) / count / longer
-  affines = instances_lib.crop_affines(people, config)
-
-  def load(i: int) -> gallery.Case:
-    affine, row = affines[i], int(people.row[i])
-    frame = images.decode(run.split.jpeg(row), place=run.split.place(row))
-    crop = clips.warp([frame], affine, tuple(config.data.size))[0]
-    return gallery.Case(
-      image=crop,
-      joints=geometry.apply(affine, estimates.joints[i]).astype(np.float32),
-      score=estimates.score[i],
-      truth=geometry.apply(affine, people.joints[i]).astype(np.float32),
-      labelled=people.labelled[i],
-      caption=(
-        f"{run.split.frames.file_name[row]}, track {people.track_id[i]}: "
-        f"{100 * errors[i]:.1f} % of the box"
-      ),
-    )
-
-  picks = gallery.pick(errors.astype(np.float32), _CASES)
-  return gallery.items(picks, load, skeleton=run.split.skeleton)
-
-
-def annotate(run: Run, path: pathlib.Path) -> None:
+def annotate(run: measure.Run, path: pathlib.Path) -> None:
   """Writes the first videos of a split with the estimated poses drawn in."""
   frames = run.split.frames
   rows = np.flatnonzero(frames.video < _VIDEOS)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import pathlib
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from diffpose_jax.data import build, results, strict_json
-from diffpose_jax.evaluation import matching, registry, table
+from diffpose_jax.evaluation import matching, pages, registry, table
 from diffpose_jax.evaluation import protocol as protocol_lib
+from diffpose_jax.evaluation import report as report_lib
 from diffpose_jax.pose import skeleton as skeleton_lib
 
 
@@ -35,6 +37,7 @@ def evaluate_files(
   metrics: Sequence[str] = ("ap",),
   skeleton: skeleton_lib.Skeleton = skeleton_lib.POSETRACK,
   of: DataSet | None = None,
+  report: str | os.PathLike | None = None,
   **rules: bool,
 ) -> dict[str, Any]:
   """The metrics of prediction files; written to `out` and printed.
@@ -50,6 +53,7 @@ def evaluate_files(
     metrics: names, see `registry.names`.
     skeleton: names, order and groups of the joints.
     of: what the ground truth is, for the protocol.
+    report: HTML page to write, if any.
     **rules: see `matching.Case`.
 
   Raises:
@@ -82,6 +86,10 @@ def evaluate_files(
     for found_table in one.tables(result):
       print(table.text(found_table))
   print(f"written: {out}")
+  if report is not None:
+    page = pathlib.Path(report)
+    report_lib.write(page, pages.of_files(result, case, metrics))
+    print(f"written: {page}")
   return result
 
 

@@ -11,6 +11,7 @@ from diffpose_jax.inference import draw
 from diffpose_jax.pose import skeleton as skeleton_lib
 
 KINDS = ("best", "median", "worst")
+UNCERTAIN = "most uncertain"
 _HEIGHT = 320  # pixels of a drawn crop
 
 
@@ -20,6 +21,8 @@ class GalleryItem:
 
   image: UInt8[np.ndarray, "h w 3"]  # RGB
   caption: str
+  before: UInt8[np.ndarray, "h2 w2 3"] | None = None  # the frame before
+  after: UInt8[np.ndarray, "h3 w3 3"] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,31 +35,48 @@ class Case:
   truth: Float[np.ndarray, "k 2"]
   labelled: Bool[np.ndarray, "k"]
   caption: str
+  # The same box in the neighbouring frames; None where the video has none.
+  before: UInt8[np.ndarray, "h w 3"] | None = None
+  after: UInt8[np.ndarray, "h w 3"] | None = None
 
 
-def pick(errors: Float[np.ndarray, "n"], count: int) -> dict[str, list[int]]:
+def pick(
+  errors: Float[np.ndarray, "n"],
+  count: int,
+  *,
+  uncertainty: Float[np.ndarray, "n"] | None = None,
+) -> dict[str, list[int]]:
   """Indices of the best, median and worst instances, `count` of each.
 
   No instance is there twice, so few instances give fewer of each kind. The
   best come first among the best, the worst first among the worst; ties go by
   index. An error that is not finite is left out.
+
+  With `uncertainty` the most uncertain are there too, the most uncertain
+  first; they may be among the others, and their error may be unknown.
   """
-  order = np.argsort(errors, kind="stable")
-  order = [int(i) for i in order if np.isfinite(errors[i])]
+  order = _ranked(errors)
   each = min(count, len(order) // 3)
   if each == 0:  # fewer than three: best first, and the worst if there are two
     each = min(count, 1)
-    return {
+    picks = {"best": order[:each], "median": [], "worst": order[1:][-each:]}
+    picks = picks if each else {kind: [] for kind in KINDS}
+  else:
+    start = (len(order) - each) // 2
+    picks = {
       "best": order[:each],
-      "median": [],
-      "worst": order[1:][-each:] if each else [],
+      "median": order[start : start + each],
+      "worst": order[len(order) - each :][::-1],
     }
-  start = (len(order) - each) // 2
-  return {
-    "best": order[:each],
-    "median": order[start : start + each],
-    "worst": order[len(order) - each :][::-1],
-  }
+  if uncertainty is not None:
+    picks[UNCERTAIN] = _ranked(-uncertainty)[:count]
+  return picks
+
+
+def _ranked(values: Float[np.ndarray, "n"]) -> list[int]:
+  """Indices of the finite ones, lowest first; ties go by index."""
+  order = np.argsort(values, kind="stable")
+  return [int(i) for i in order if np.isfinite(values[i])]
 
 
 def items(
@@ -88,15 +108,13 @@ def drawn(
 ) -> GalleryItem:
   """The crop, enlarged, with the prediction in colour and the truth on top.
 
-  The truth is a thin white skeleton; it ends where the labels do.
+  The truth is a thin white skeleton; it ends where the labels do. The frames
+  before and after are enlarged alike.
   """
   zoom = _HEIGHT / case.image.shape[0]
-  size = (round(case.image.shape[1] * zoom), _HEIGHT)
-  kind = cv2.INTER_CUBIC if zoom > 1 else cv2.INTER_AREA
-  image = cv2.resize(case.image, size, interpolation=kind)
   shift = (zoom - 1) / 2  # of pixel centres
   image = draw.pose(
-    image,
+    _enlarged(case.image),
     case.joints * zoom + shift,
     case.score,
     skeleton=skeleton,
@@ -106,4 +124,16 @@ def drawn(
   image = draw.thin_pose(
     image, case.truth * zoom + shift, case.labelled, skeleton=skeleton
   )
-  return GalleryItem(image, case.caption)
+  before, after = (
+    None if other is None else _enlarged(other)
+    for other in (case.before, case.after)
+  )
+  return GalleryItem(image, case.caption, before, after)
+
+
+def _enlarged(image: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "y x 3"]:
+  """The crop at the height of the report's pictures."""
+  zoom = _HEIGHT / image.shape[0]
+  kind = cv2.INTER_CUBIC if zoom > 1 else cv2.INTER_AREA
+  size = (round(image.shape[1] * zoom), _HEIGHT)
+  return cv2.resize(image, size, interpolation=kind)

@@ -35,6 +35,18 @@ class Estimates:
   shape: Float[np.ndarray, "n k 2 2"]
 
 
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """An evaluation: what went in and what came out."""
+
+  split: prepared.Split
+  people: instances_lib.Instances
+  estimates: Estimates
+  result: dict[str, Any]
+  metrics: tuple[str, ...]
+  row: str  # its name in a table
+
+
 def estimate(
   estimator: estimator_lib.Estimator,
   split: prepared.Split,

@@ -1,7 +1,7 @@
-"""One HTML page that shows a run: tables, curves, pictures.
+"""One HTML page that shows an evaluation: tables, plots, pictures.
 
 The page needs no network and no second file, except the video where that is
-too large to embed. Pictures are JPEG, curves are SVG.
+too large to embed. Pictures are JPEG, plots are SVG.
 """
 
 import base64
@@ -15,16 +15,33 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import cv2
+import numpy as np
 
+from diffpose_jax.evaluation import (
+  breakdown,
+  metric,
+  page,
+  published,
+  table,
+)
 from diffpose_jax.evaluation import curves as curves_lib
-from diffpose_jax.evaluation import table
+from diffpose_jax.evaluation import plots as plots_lib
 from diffpose_jax.evaluation.gallery import GalleryItem
 
-_EMBEDDED_VIDEO = 12_000_000  # bytes; a larger one is linked
+_EMBEDDED_VIDEO = 7_000_000  # bytes; a larger one is linked
+_PICTURES = 4_000_000  # bytes of all pictures, about; JPEG gives way
+_QUALITIES = (88, 75, 60, 40)  # of JPEG, the first that keeps to it
+_VIDEOS = 20  # rows in sight
+_PUBLISHED = 12
 _LEGEND = (
   "Prediction in colour: left orange, right blue, middle green. "
   "Truth: thin white."
 )
+_JOINTS = (
+  "PCKh@0.5: of the labelled joints, those within half a head size of their "
+  "person's pose, whatever its score. Error: the median distance in head sizes."
+)
+_MOMENT = " In each row: the frame before, the key frame, the frame after."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +52,9 @@ class Content:
   # Name → AP in percent by group, keyed `head` ... `total`, as `ap_groups`. The
   # last row stands out: the model.
   table_rows: Mapping[str, Mapping[str, float | None]]
-  protocol: Mapping[str, Any]  # how the numbers came about, shown as it is
+  # How the numbers came about, shown as it is; what it says of data and boxes
+  # chooses the published rows, see `published.compare`.
+  protocol: Mapping[str, Any]
   # Records of `metrics.jsonl`: `step` and `loss`, or `step` and `val/ap`.
   curves: Sequence[Mapping[str, Any]] = ()
   gallery: Mapping[str, Sequence[GalleryItem]] = dataclasses.field(
@@ -45,79 +64,133 @@ class Content:
     default_factory=dict
   )  # row → column → fraction
   video: pathlib.Path | None = None  # annotated WebM
+  warnings: Sequence[str] = ()  # what a reader must know first
+  tables: Sequence[metric.Table] = ()  # of metrics beside `table_rows`
+  plots: Sequence[plots_lib.Plot] = ()
+  joints: Sequence[breakdown.JointScore] = ()
+  videos: Sequence[breakdown.VideoScore] = ()  # in the order shown
 
 
 def write(path: pathlib.Path, content: Content) -> None:
-  """Writes the page, whole or not at all; its folder must exist."""
+  """Writes the page, whole or not at all; its folder is made if it must be."""
+  path.parent.mkdir(parents=True, exist_ok=True)
   sections = [
-    _section("Average precision, %", _ap_table(content.table_rows)),
-    _section("Share of joints within reach (PCK)", _pck_table(content.pck)),
-    _section("Training", _curves(content.curves)),
-    _section("Video", _video(content.video, path.parent)),
-    _section("Cases", _gallery(content.gallery)),
-    _section("Protocol", _protocol(content.protocol)),
+    *(_warning(words) for words in content.warnings),
+    page.section("Average precision, %", _ap(content)),
+    *(page.section(one.title, _metric(one)) for one in content.tables),
+    page.section(
+      "Share of joints within reach (PCK)",
+      _metric(metric.Table("", content.pck, digits=3)),
+    ),
+    page.section("Plots", _plots(content.plots)),
+    page.section("Joints", _joints(content.joints)),
+    page.section("Videos", _videos(content.videos)),
+    page.section("Cases", _gallery(content.gallery)),
+    page.section("Training", _curves(content.curves)),
+    page.section("Video", _video(content.video, path.parent)),
+    page.section("Protocol", _protocol(content.protocol)),
   ]
-  page = _PAGE.format(
-    title=html.escape(content.title),
-    style=_STYLE,
-    body="\n".join(filter(None, sections)),
-  )
   temporary = path.with_name(f".{path.name}.partial")
-  temporary.write_text(page, encoding="utf-8")
+  temporary.write_text(page.whole(content.title, sections), encoding="utf-8")
   os.replace(temporary, path)
 
 
-def _section(heading: str, content: str) -> str:
-  """A section, or nothing where it has no content."""
-  if not content:
-    return ""
-  return f"<section><h2>{html.escape(heading)}</h2>\n{content}\n</section>"
+def _warning(words: str) -> str:
+  return (
+    f"<p class=warning role=note><strong>Warning:</strong> "
+    f"{html.escape(words)}</p>"
+  )
 
 
-def _ap_table(rows: Mapping[str, Mapping[str, float | None]]) -> str:
-  columns = table.columns(rows)
-  cells = {
-    name: [_number(values.get(key), 1) for key, _ in columns]
-    for name, values in rows.items()
-  }
-  return _table([title for _, title in columns], cells, kind="model")
-
-
-def _pck_table(rows: Mapping[str, Mapping[str, float | None]]) -> str:
-  columns = list(dict.fromkeys(c for row in rows.values() for c in row))
-  cells = {
-    name: [_number(values.get(column), 3) for column in columns]
-    for name, values in rows.items()
-  }
-  return _table(columns, cells)
-
-
-def _table(
-  columns: Sequence[str],
-  rows: Mapping[str, Sequence[str]],
-  kind: str = "plain",
-) -> str:
-  """A table; the last row stands out in kind `model`. Nothing without rows."""
+def _ap(content: Content) -> str:
+  """Our rows, and below them those that papers published."""
+  rows = content.table_rows
   if not rows:
     return ""
-  head = "".join(f"<th scope=col>{html.escape(c)}</th>" for c in columns)
-  body = "\n".join(
-    f"<tr><th scope=row>{html.escape(name)}</th>"
-    + "".join(f"<td>{cell}</td>" for cell in cells)
-    + "</tr>"
-    for name, cells in rows.items()
-  )
-  return (
-    f'<div class=wide><table class={kind} style="--columns: {len(columns)}">'
-    f"<thead><tr><td></td>{head}</tr></thead>\n<tbody>{body}</tbody>"
-    "</table></div>"
+  columns = table.columns(rows)
+  titles = [title for _, title in columns]
+  ours = page.Body(_cells(rows, columns, 1), ours=list(rows)[-1])
+  if columns != table.COLUMNS:  # a skeleton's own groups
+    return page.table(titles, [ours])
+  beside = published.compare(content.protocol)
+  found = _cells({r.method: r.values for r in beside.rows}, columns, 1)
+  if found:
+    ours = dataclasses.replace(ours, heading="Measured here")
+  best = page.Body(found[:_PUBLISHED], heading="Published")
+  rest = found[_PUBLISHED:]
+  return "".join(
+    [
+      page.table(titles, [ours, best]),
+      page.details(
+        f"{len(rest)} published rows of lower mean",
+        page.table(titles, [page.Body(rest)]),
+      ),
+      page.paragraph(published.CAUTION),
+      page.paragraph(beside.note),
+    ]
   )
 
 
-def _number(value: float | None, digits: int) -> str:
-  if value is None or not math.isfinite(value):
-    return "–"
-  return f"{value:.{digits}f}"
+def _metric(one: metric.Table) -> str:
+  """Any metric's table."""
+  keys = dict.fromkeys(key for values in one.rows.values() for key in values)
+  columns = (
+    table.columns(one.rows) if one.groups else [(key, key) for key in keys]
+  )
+  body = page.Body(_cells(one.rows, columns, one.digits))
+  return page.table([title for _, title in columns], [body])
+
+
+def _cells(
+  rows: Mapping[str, Mapping[str, float | None]],
+  columns: Sequence[tuple[str, str]],
+  digits: int,
+) -> list[tuple[str, list[str]]]:
+  return [
+    (name, [page.number(values.get(key), digits) for key, _ in columns])
+    for name, values in rows.items()
+  ]
+
+
+def _plots(found: Sequence[plots_lib.Plot]) -> str:
+  figures = "".join(map(plots_lib.figure, found))
+  return f"<div class=charts>{figures}</div>" if figures else ""
+
+
+def _joints(scores: Sequence[breakdown.JointScore]) -> str:
+  columns = ("Labelled", "AP, %", "Precision, %", "PCKh@0.5, %", "Error, heads")
+  rows = [
+    (
+      score.joint.replace("_", " "),
+      [
+        str(score.labelled),
+        *(page.number(v, 1) for v in (score.ap, score.precision, score.pckh)),
+        page.number(score.error, 3),
+      ],
+    )
+    for score in scores
+  ]
+  return page.folded_table(
+    columns, page.Body(rows), corner="Joint", shown=len(rows), rest=""
+  ) + page.paragraph(_JOINTS if rows else "")
+
+
+def _videos(scores: Sequence[breakdown.VideoScore]) -> str:
+  """The videos; MOTA is a column where any has one."""
+  tracked = any(score.mota is not None for score in scores)
+  columns = ["People", "Frames", "AP, %", "PCKh@0.5, %"]
+  rows = []
+  for score in scores:
+    cells = [str(score.people), str(score.frames)]
+    shares = [score.ap, score.pckh, *([score.mota] if tracked else [])]
+    rows.append((score.video, cells + [page.number(v, 1) for v in shares]))
+  return page.folded_table(
+    [*columns, *(["MOTA, %"] if tracked else [])],
+    page.Body(rows),
+    corner="Video",
+    shown=_VIDEOS,
+    rest="The other {count} videos",
+  )
 
 
 def _curves(records: Sequence[Mapping[str, Any]]) -> str:
@@ -136,28 +209,60 @@ def _curves(records: Sequence[Mapping[str, Any]]) -> str:
 
 def _gallery(kinds: Mapping[str, Sequence[GalleryItem]]) -> str:
   """A row of pictures for each kind that has some."""
+  shown = [item for items in kinds.values() for item in items]
+  if not shown:
+    return ""
+  quality = _quality([p for item in shown for p in _pictures(item)])
+  moments = _MOMENT if any(len(_pictures(item)) > 1 for item in shown) else ""
   rows = [
-    f"<h3>{html.escape(kind.capitalize())}</h3>\n"
-    f"<div class=gallery>{''.join(map(_figure, items))}</div>"
+    f"<h3>{html.escape(kind[:1].upper() + kind[1:])}</h3>\n<div class=gallery>"
+    f"{''.join(_figure(item, quality) for item in items)}</div>"
     for kind, items in kinds.items()
     if items
   ]
-  return "\n".join([f"<p>{_LEGEND}</p>", *rows]) if rows else ""
+  return "\n".join([page.paragraph(_LEGEND + moments), *rows])
 
 
-def _figure(item: GalleryItem) -> str:
-  caption = html.escape(item.caption)
-  height, width = item.image.shape[:2]
+def _figure(item: GalleryItem, quality: int) -> str:
+  """The key frame, between its neighbours where it has any."""
+  key = _image(item.image, item.caption, quality)
+  caption = f"<figcaption>{html.escape(item.caption)}</figcaption>"
+  if len(_pictures(item)) == 1:
+    return f"<figure>{key}{caption}</figure>\n"
+  before, after = (
+    "<span class=none>no frame</span>"
+    if image is None
+    else _image(image, f"the frame {name}", quality)
+    for image, name in ((item.before, "before"), (item.after, "after"))
+  )
+  return f"<figure class=moment>{before}{key}{after}{caption}</figure>\n"
+
+
+def _pictures(item: GalleryItem) -> list[np.ndarray]:
+  return [p for p in (item.before, item.image, item.after) if p is not None]
+
+
+def _quality(pictures: Sequence[np.ndarray]) -> int:
+  """Of JPEG, so that the page stays small enough to send."""
+  for quality in _QUALITIES:
+    if sum(len(_jpeg(picture, quality)) for picture in pictures) <= _PICTURES:
+      return quality
+  return _QUALITIES[-1]
+
+
+def _image(picture: np.ndarray, words: str, quality: int) -> str:
+  height, width = picture.shape[:2]
+  source = _data_uri("image/jpeg", _jpeg(picture, quality))
   return (
-    f'<figure><img src="{_jpeg(item)}" alt="{caption}" width="{width}" '
-    f'height="{height}"><figcaption>{caption}</figcaption></figure>\n'
+    f'<img src="{source}" alt="{html.escape(words)}" width="{width}" '
+    f'height="{height}">'
   )
 
 
-def _jpeg(item: GalleryItem) -> str:
-  bgr = cv2.cvtColor(item.image, cv2.COLOR_RGB2BGR)
-  _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, 88])
-  return _data_uri("image/jpeg", data.tobytes())
+def _jpeg(picture: np.ndarray, quality: int) -> bytes:
+  bgr = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR)
+  _, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+  return data.tobytes()
 
 
 def _video(video: pathlib.Path | None, folder: pathlib.Path) -> str:
@@ -186,80 +291,3 @@ def _protocol(protocol: Mapping[str, Any]) -> str:
 
 def _plain(value: Any) -> str:
   return value if isinstance(value, str) else json.dumps(value, default=str)
-
-
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>{style}</style>
-</head>
-<body>
-<main>
-<h1>{title}</h1>
-{body}
-</main>
-</body>
-</html>
-"""
-
-_STYLE = """
-:root { color-scheme: light dark; --ground: #fff; --text: #1c1f24;
-  --quiet: #66707c; --line: #dde1e6; --card: #f5f6f8; --mark: #1f6feb; }
-@media (prefers-color-scheme: dark) { :root { --ground: #15181c;
-  --text: #e6e9ed; --quiet: #98a2ae; --line: #313840; --card: #1d2227;
-  --mark: #5aa2ff; } }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--ground); color: var(--text);
-  font: 16px/1.5 system-ui, sans-serif; }
-main { max-width: 1120px; margin: 0 auto; padding: 1.5rem 1rem 4rem; }
-h1 { font-size: 1.6rem; line-height: 1.25; margin: 0 0 .5rem; }
-h2 { font-size: 1.1rem; margin: 2rem 0 .6rem; }
-h3 { font-size: .95rem; margin: 1.2rem 0 .5rem; }
-p { color: var(--quiet); margin: 0 0 .8rem; font-size: .9rem; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums;
-  min-width: 100%; }
-th, td { padding: .4rem .7rem; text-align: right; white-space: nowrap;
-  border-bottom: 1px solid var(--line); }
-thead th { color: var(--quiet); font-weight: 500; font-size: .85rem; }
-tbody th { text-align: left; font-weight: 400; position: sticky; left: 0;
-  background: var(--ground); }
-.model tbody tr:last-child > * { font-weight: 650; }
-@media (max-width: 620px) {
-  /* A row's name gets a line of its own, so that all columns fit. */
-  tr { display: grid; grid-template-columns: repeat(var(--columns), minmax(0, 1fr));
-    border-bottom: 1px solid var(--line); }
-  th, td { padding: .2rem .1rem; border: 0; font-size: .8rem; }
-  thead th { font-size: clamp(.56rem, 2.6vw, .8rem); }
-  thead td { display: none; }
-  tbody th { grid-column: 1 / -1; white-space: normal;
-    padding: .4rem 0 0; }
-}
-.charts { display: grid; gap: 1rem;
-  grid-template-columns: repeat(auto-fit, minmax(min(100%, 340px), 1fr)); }
-.charts figure { margin: 0; padding: .8rem; background: var(--card);
-  border-radius: 8px; }
-svg { display: block; width: 100%; height: auto; }
-svg text { fill: var(--quiet); font: 13px system-ui, sans-serif; }
-svg .grid { stroke: var(--line); }
-svg .raw { stroke: var(--mark); opacity: .3; fill: none; }
-svg .curve { stroke: var(--mark); stroke-width: 2; fill: none;
-  stroke-linejoin: round; }
-svg .point { fill: var(--mark); }
-.gallery { display: grid; gap: .8rem;
-  grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); }
-.gallery figure { margin: 0; }
-.gallery img { display: block; width: 100%; height: auto;
-  border-radius: 6px; }
-figcaption { color: var(--quiet); font-size: .8rem; line-height: 1.35;
-  padding-top: .3rem; overflow-wrap: anywhere; }
-video { display: block; width: 100%; max-width: 800px; border-radius: 8px;
-  background: #000; }
-dl { display: grid; grid-template-columns: fit-content(45%) 1fr;
-  gap: .25rem 1.2rem; margin: 0; font-size: .9rem; }
-dt { color: var(--quiet); }
-dd { margin: 0; overflow-wrap: anywhere; }
-"""

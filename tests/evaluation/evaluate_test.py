@@ -374,7 +374,8 @@ def test_uncertainty_is_calibrated_beside_the_weights(
   _write(root, "val", [f"{i:06d}_val" for i in range(11, 19)], frames=5)
   run = tmp_path / "run"
   shutil.copytree(workdir, run, ignore=shutil.ignore_patterns("data*"))
-  before = {p: p.read_bytes() for p in run.rglob("*") if p.is_file()}
+  kept = (run / "checkpoints").rglob("*")
+  before = {path: path.read_bytes() for path in kept if path.is_file()}
   flags = (f"--weights={run}", f"--root={root}")
   assert _evaluate(*flags) == 0
   result = json.loads((run / "evaluation-val.json").read_text())
@@ -389,7 +390,17 @@ def test_uncertainty_is_calibrated_beside_the_weights(
   assert content["fitted_on"]["joints"] == 960
   assert content["weights_sha256"] == result["protocol"]["weights_sha256"]
   assert all(path.read_bytes() == data for path, data in before.items())
-  assert _evaluate(*flags, "--metrics=ap") == 0
+  page = tmp_path / "new" / "report.html"
+  assert _evaluate(*flags, "--metrics=ap", f"--report={page}") == 0
+  text = page.read_text()
+  for words in (
+    "both, calibrated",
+    "spread quarter 4 (240 joints)",
+    "Reliability",
+    "Most uncertain",
+    "No published rows are shown",
+  ):
+    assert words in text
   result = json.loads((run / "evaluation-val.json").read_text())
   found = result["uncertainty"]
   assert found["calibration"] == content["best"] and result["warnings"] == []
@@ -471,8 +482,10 @@ def test_the_end_of_a_run(workdir, root, capsys):
   printed = capsys.readouterr().out.splitlines()
   assert printed[-1].startswith("DiffPose 2 steps x 2 samples")
   assert printed[-2].startswith("mean pose")
-  # Two best, two median and two worst of eight people.
-  assert (workdir / "report.html").read_text().count("<img") == 6
+  # Two best, two median and two worst of eight people, and all eight by their
+  # spread; of the first frames the one after, of the second both beside.
+  shown = (workdir / "report.html").read_text().count("<img")
+  assert 4 * 2 + 4 * 3 + 6 * 2 <= shown <= 4 * 2 + 4 * 3 + 6 * 3
   capture = cv2.VideoCapture(str(workdir / "validation.webm"))
   frames = 0
   while capture.grab():

@@ -143,7 +143,7 @@ def tables(result: Mapping[str, Any]) -> list[metric.Table]:
     metric.Table(
       "Jitter, head sizes per frame² (movement: per frame)",
       heads,
-      digits=4,
+      digits=3,
       groups=True,
     ),
   ]

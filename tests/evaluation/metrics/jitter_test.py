@@ -370,7 +370,7 @@ def test_the_tables():
   assert columns.split()[-1] == "Mean"
   assert row.split() == ["acceleration", "error"] + ["6.00"] * 8
   *_, error, push, walk, true_push, true_walk = table.text(heads).split("\n")
-  assert error.split()[2:] == push.split()[2:] == ["0.5000"] * 8
-  assert walk.split() == ["still:", "movement"] + ["0.2500"] * 8
+  assert error.split()[2:] == push.split()[2:] == ["0.500"] * 8
+  assert walk.split() == ["still:", "movement"] + ["0.250"] * 8
   assert true_push.split()[:2] == ["truth:", "acceleration"]
-  assert set(true_walk.split()[2:]) == {"0.0000"}
+  assert set(true_walk.split()[2:]) == {"0.000"}
