@@ -35,6 +35,10 @@ class Person:
   occluded: np.ndarray | None = None  # bool (k,), where the file says so
   blur: float = float("nan")  # pixels, where the file says so
   speed: float = float("nan")  # pixels a frame, where the file says so
+  # Predictions only: scale of each joint's error (k, 2, 2), pixels², and the
+  # probability (k,) that it is within half a head size; NaN: unknown.
+  scale: np.ndarray | None = None
+  within: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -361,12 +365,26 @@ def _person_json(person: Person) -> dict[str, Any]:
     if box is not None:
       edges = box.astype(np.float64)  # so that x + w is the same edge again
       record[key] = [*edges[:2].tolist(), *(edges[2:] - edges[:2]).tolist()]
+  if person.scale is not None:
+    record["uncertainty"] = _uncertainty_json(person)
   if person.occluded is not None:
     record["occluded"] = person.occluded.astype(int).tolist()
   for key in ("blur", "speed"):
     if not math.isnan(getattr(person, key)):
       record[key] = float(getattr(person, key))
   return record
+
+
+def _uncertainty_json(person: Person) -> dict[str, Any]:
+  """Of each joint: [xx, xy, yy] of its scale, and `within`; None: unknown."""
+  found: dict[str, Any] = {"scale": person.scale, "within": person.within}
+  if person.scale is not None:
+    found["scale"] = person.scale[:, (0, 0, 1), (0, 1, 1)]
+  return {
+    key: [None if np.isnan(v).any() else np.round(v, 6).tolist() for v in rows]
+    for key, rows in found.items()
+    if rows is not None
+  }
 
 
 def _plain(values: np.ndarray) -> list[float]:

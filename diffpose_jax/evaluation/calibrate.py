@@ -3,7 +3,8 @@
 import pathlib
 from typing import Any
 
-from diffpose_jax.evaluation import calibration, errors, evaluate, table
+from diffpose_jax.evaluation import errors, evaluate, table
+from diffpose_jax.inference import calibration
 from diffpose_jax.inference import estimator as estimator_lib
 
 

@@ -11,7 +11,8 @@ from jaxtyping import Bool, Float
 
 from diffpose_jax.data import instances as instances_lib
 from diffpose_jax.data import prepared
-from diffpose_jax.evaluation import calibration, measure, metric, reliability
+from diffpose_jax.evaluation import measure, metric, reliability
+from diffpose_jax.inference import calibration
 from diffpose_jax.pose import uncertainty
 
 _REACH_HEAD = 0.5  # of the estimated head size: PCKh@0.5

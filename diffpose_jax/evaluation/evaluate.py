@@ -23,7 +23,6 @@ from diffpose_jax.data import (
 from diffpose_jax.data import instances as instances_lib
 from diffpose_jax.data import video as video_lib
 from diffpose_jax.evaluation import (
-  calibration,
   errors,
   measure,
   pages,
@@ -31,7 +30,7 @@ from diffpose_jax.evaluation import (
   table,
 )
 from diffpose_jax.evaluation import report as report_lib
-from diffpose_jax.inference import draw
+from diffpose_jax.inference import calibration, draw
 from diffpose_jax.inference import estimator as estimator_lib
 
 _VIDEOS = 3  # of the annotated video of a finished run
@@ -92,11 +91,20 @@ def evaluate_weights(
     estimator, split, config, metrics=metrics, workdir=weights, **others
   )
   if dump is not None:
+    protocol = run.result["protocol"]
+    calibrated, _ = calibration.find(weights, protocol)
     videos = measure.to_videos(
-      split, run.people, run.estimates, prepared.to_videos(split)
+      split,
+      run.people,
+      run.estimates,
+      prepared.to_videos(split),
+      stated=measure.state(run.people, run.estimates, calibrated),
     )
     results.write_posetrack(
-      dump, videos, skeleton=split.skeleton, protocol=run.result["protocol"]
+      dump,
+      videos,
+      skeleton=split.skeleton,
+      protocol=protocol | calibration.describe(calibrated),
     )
   out = out or weights / f"evaluation-{split.name}.json"
   strict_json.dump(out, run.result)
@@ -216,10 +224,11 @@ def _uncertainty(
     return {}
   calibrated, warnings = None, []
   if workdir is not None:
-    try:
-      calibrated = calibration.load(workdir, protocol)
-    except ValueError as error:
-      warnings.append(f"uncertainty is not calibrated: {error}")
+    calibrated, warnings = calibration.find(workdir, protocol)
+  if calibrated and all(
+    calibrated.fitted_on[key] == protocol[key] for key in ("data", "split")
+  ):
+    warnings.append("uncertainty is judged on the split that it was fitted on")
   for warning in warnings:
     logging.warning(warning)
   return {

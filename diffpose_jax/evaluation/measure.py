@@ -16,6 +16,7 @@ from diffpose_jax.data import instances as instances_lib
 from diffpose_jax.evaluation import matching, protocol, registry
 from diffpose_jax.evaluation import pck as pck_lib
 from diffpose_jax.evaluation.metrics import ap as ap_lib
+from diffpose_jax.inference import calibration
 from diffpose_jax.inference import estimator as estimator_lib
 from diffpose_jax.pose import geometry, uncertainty
 
@@ -106,20 +107,35 @@ def mean_pose(
   return Estimates(joints.astype(np.float32), score, joints[None], unknown)
 
 
+def state(
+  people: instances_lib.Instances,
+  estimates: Estimates,
+  calibrated: calibration.Calibration | None,
+) -> calibration.Stated:
+  """What is known of the estimates' errors; see `calibration.state`."""
+  side = (people.box[:, 2:] - people.box[:, :2]).max(axis=1)
+  return calibration.state(estimates.samples, estimates.shape, side, calibrated)
+
+
 def to_videos(
   split: prepared.Split,
   people: instances_lib.Instances,
   estimates: Estimates,
   truth: list[annotations.Video],
+  *,
+  stated: calibration.Stated | None = None,
 ) -> list[annotations.Video]:
-  """Predictions as records, frame for frame those of `truth`."""
+  """Predictions as records, frame for frame those of `truth`.
+
+  With `stated` they carry the uncertainty of each joint.
+  """
   found = collections.defaultdict(list)
   # Slots that are never labelled (the ears) are never learned.
   predicted = np.isin(
     np.arange(len(split.skeleton.joints)), split.skeleton.evaluated
   )
   for i, row in enumerate(people.row):
-    found[int(row)].append(_person(people, estimates, i, predicted))
+    found[int(row)].append(_person(people, estimates, i, predicted, stated))
   starts = instances_lib.video_starts(split)
   by_name = dict(zip(split.videos, starts, strict=False))
   videos = []
@@ -147,6 +163,7 @@ def _person(
   estimates: Estimates,
   i: int,
   predicted: np.ndarray,
+  stated: calibration.Stated | None,
 ) -> annotations.Person:
   return annotations.Person(
     box=people.box[i],
@@ -155,6 +172,10 @@ def _person(
     track_id=int(people.track_id[i]),
     scores=estimates.score[i],
     box_score=float(people.score[i]),
+    scale=None if stated is None else stated.scale[i],
+    within=None
+    if stated is None or stated.within is None
+    else stated.within[i],
   )
 
 

@@ -13,7 +13,6 @@ from diffpose_jax.data import clips, images, prepared
 from diffpose_jax.data import instances as instances_lib
 from diffpose_jax.evaluation import (
   breakdown,
-  calibration,
   errors,
   gallery,
   matching,
@@ -23,6 +22,7 @@ from diffpose_jax.evaluation import (
   registry,
   report,
 )
+from diffpose_jax.inference import calibration
 from diffpose_jax.pose import geometry, uncertainty
 
 _CASES = 8  # of each kind in the gallery

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import stats
 
-from diffpose_jax.evaluation import calibration
+from diffpose_jax.inference import calibration
 from diffpose_jax.pose import uncertainty
 
 _BINS = 10

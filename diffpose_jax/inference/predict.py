@@ -17,9 +17,9 @@ from absl import logging
 
 from diffpose_jax.data import annotations, clips, results, video
 from diffpose_jax.data import boxes as boxes_lib
-from diffpose_jax.inference import draw
+from diffpose_jax.inference import calibration, draw
 from diffpose_jax.inference import estimator as estimator_lib
-from diffpose_jax.pose import geometry
+from diffpose_jax.pose import geometry, uncertainty
 from diffpose_jax.pose import skeleton as skeletons
 
 WHOLE = "whole"  # instead of a file of boxes: one person fills the picture
@@ -107,8 +107,18 @@ def predict(
   if box_threshold is None:
     config: Any = estimator.config
     box_threshold = float(config.evaluate.box_threshold)
+  calibrated, warnings = calibration.find(
+    pathlib.Path(weights), estimator.protocol()
+  )
+  for warning in warnings:
+    logging.warning(warning)
   output = write(
-    path, boxes, estimator, pathlib.Path(out), box_threshold=box_threshold
+    path,
+    boxes,
+    estimator,
+    pathlib.Path(out),
+    box_threshold=box_threshold,
+    calibrated=calibrated,
   )
   print(
     f"{output.people} people in {output.frames} frames\n"
@@ -124,6 +134,7 @@ def write(
   out: pathlib.Path,
   *,
   box_threshold: float,
+  calibrated: calibration.Calibration | None = None,
 ) -> Output:
   """Predicts with a loaded estimator; see `predict`."""
   info = video.open_video(path)
@@ -137,13 +148,15 @@ def write(
       )
   out.mkdir(parents=True, exist_ok=True)
   size = _drawn_size((info.height, info.width))
-  protocol = estimator.protocol() | source
+  protocol = estimator.protocol() | source | calibration.describe(calibrated)
   progress = tqdm.tqdm(
     desc=name, total=info.count_hint or None, unit="frame", dynamic_ncols=True
   )
   frames = []
   with progress, video.Writer(target, fps=info.fps, size=size) as writer:
-    for shown in track_poses(path, detector, estimator, name=name):
+    for shown in track_poses(
+      path, detector, estimator, name=name, calibrated=calibrated
+    ):
       writer.write(_drawn(shown, estimator.skeleton))
       frames.append(_record(shown, info))
       progress.update()
@@ -239,6 +252,7 @@ def track_poses(
   estimator: estimator_lib.Estimator,
   *,
   name: str,
+  calibrated: calibration.Calibration | None = None,
 ) -> Iterator[_Shown]:
   """The frames of a video in order, each with all its people.
 
@@ -247,6 +261,7 @@ def track_poses(
     detector: the boxes of a frame.
     estimator: network with a config; see `Estimator`.
     name: of the video; people's sampling noise depends on it and their track.
+    calibrated: for the uncertainty of the joints; else it is the raw spread.
 
   A joint's score is its heatmap's times its box's.
   """
@@ -262,16 +277,16 @@ def track_poses(
     for person in detector(index, size):
       crops.append(_crop([f for _, _, f in window], person, frame, data))
       if len(crops) == batch:
-        _estimate(estimator, crops, name)
+        _estimate(estimator, crops, name, calibrated)
         crops.clear()
     # Frames without people must not pile up behind a batch that does not fill.
     if len(shown) >= batch and crops:
-      _estimate(estimator, crops, name)
+      _estimate(estimator, crops, name, calibrated)
       crops.clear()
     while shown and not crops:
       yield shown.popleft()
   if crops:
-    _estimate(estimator, crops, name)
+    _estimate(estimator, crops, name, calibrated)
   yield from shown
 
 
@@ -286,7 +301,10 @@ def _crop(
 
 
 def _estimate(
-  estimator: estimator_lib.Estimator, crops: list[_Crop], name: str
+  estimator: estimator_lib.Estimator,
+  crops: list[_Crop],
+  name: str,
+  calibrated: calibration.Calibration | None,
 ) -> None:
   """Adds the people of a batch of crops to their frames."""
   noise = [annotations.noise_id(name, crop.person.track_id) for crop in crops]
@@ -301,11 +319,18 @@ def _estimate(
       f"{name}: frame {index}: the network gives no finite pose; the weights "
       "are broken, take an earlier checkpoint"
     )
+  boxes = np.stack([np.asarray(crop.person.box, float) for crop in crops])
+  stated = calibration.state(
+    np.stack([geometry.apply(to_picture, one) for one in poses.samples]),
+    uncertainty.carried(to_picture[:, None, :, :2], poses.shape),
+    (boxes[:, 2:] - boxes[:, :2]).max(axis=1),
+    calibrated,
+  )
   # Other channels (PoseTrack's ears) never saw a label: what they say is no
   # joint.
   known = np.isin(np.arange(joints.shape[1]), estimator.skeleton.evaluated)
-  for crop, where, score in zip(crops, joints, poses.score, strict=True):
-    person = crop.person
+  for i, (crop, where) in enumerate(zip(crops, joints, strict=True)):
+    person, score = crop.person, poses.score[i]
     scores = np.where(known, score * person.score, 0).astype(np.float32)
     crop.frame.people.append(
       annotations.Person(
@@ -315,6 +340,8 @@ def _estimate(
         track_id=person.track_id,
         scores=scores,
         box_score=person.score,
+        scale=stated.scale[i],
+        within=None if stated.within is None else stated.within[i],
       )
     )
 

@@ -390,8 +390,14 @@ def test_uncertainty_is_calibrated_beside_the_weights(
   assert content["fitted_on"]["joints"] == 960
   assert content["weights_sha256"] == result["protocol"]["weights_sha256"]
   assert all(path.read_bytes() == data for path, data in before.items())
-  page = tmp_path / "new" / "report.html"
-  assert _evaluate(*flags, "--metrics=ap", f"--report={page}") == 0
+  page, dump = tmp_path / "new" / "report.html", tmp_path / "poses"
+  more = (f"--report={page}", f"--dump={dump}")
+  assert _evaluate(*flags, "--metrics=ap", *more) == 0
+  written = json.loads((dump / "000011_val.json").read_text())
+  assert written["protocol"]["uncertainty"].startswith("calibrated, from ")
+  for person in written["annotations"]:
+    assert [len(row) for row in person["uncertainty"]["scale"]] == [3] * K
+    assert all(0 <= p <= 1 for p in person["uncertainty"]["within"])
   text = page.read_text()
   for words in (
     "both, calibrated",
@@ -403,7 +409,10 @@ def test_uncertainty_is_calibrated_beside_the_weights(
     assert words in text
   result = json.loads((run / "evaluation-val.json").read_text())
   found = result["uncertainty"]
-  assert found["calibration"] == content["best"] and result["warnings"] == []
+  assert found["calibration"] == content["best"]
+  assert result["warnings"] == [
+    "uncertainty is judged on the split that it was fitted on"
+  ]
   for method, scores in found["calibrated"].items():
     assert scores["nll"] < found["raw"][method]["nll"]
     assert sum(scores["reliability"]["count"]) == 960

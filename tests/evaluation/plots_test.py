@@ -37,7 +37,9 @@ def _read(text):
 
 def test_unknown_points_are_left_out_with_their_counts():
   nan = float("nan")
-  got = plots.series("a", [0.0, 1.0, None, 3.0], [5.0, nan, 6.0, 7.0], [1, 2, 3, 4])
+  got = plots.series(
+    "a", [0.0, 1.0, None, 3.0], [5.0, nan, 6.0, 7.0], [1, 2, 3, 4]
+  )
   assert (got.x.tolist(), got.y.tolist()) == ([0, 3], [5, 7])
   assert got.count is not None and got.count.tolist() == [1, 4]
   with pytest.raises(ValueError, match="curve 'a': lists of"):

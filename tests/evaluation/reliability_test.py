@@ -3,7 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from diffpose_jax.evaluation import calibration, reliability
+from diffpose_jax.evaluation import reliability
+from diffpose_jax.inference import calibration
 
 
 def _isotropic(rng, count, factor=1.0):

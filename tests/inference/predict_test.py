@@ -17,6 +17,7 @@ from diffpose_jax.pose.skeleton import POSETRACK
 
 SIZE = (180, 240)  # (height, width) of the pictures
 K = len(POSETRACK.joints)
+SPREAD = (4.0, 9.0)  # of the heatmaps along x and y, crop pixels²
 EVALUATED = list(POSETRACK.evaluated)
 
 
@@ -45,7 +46,7 @@ class BrightestPixel(estimator_lib.Estimator):
     joints = np.stack([_peak(key) for key in keys])
     joints = np.repeat(joints[:, None], K, axis=1).astype(np.float32)
     score = np.full(joints.shape[:2], 0.5, np.float32)
-    shape = np.zeros((*joints.shape, 2), np.float32)
+    shape = np.tile(np.diag(SPREAD).astype(np.float32), (*score.shape, 1, 1))
     return estimator_lib.Poses(joints, score, joints[None], shape)
 
 
@@ -129,7 +130,19 @@ def test_records_have_time_size_and_protocol(clip, tmp_path):
   image = content["images"][3]
   assert (image["height"], image["width"]) == SIZE
   assert image["file_name"] == "000003.jpg"
-  assert content["protocol"] == {"steps": 4, "boxes": "whole"}
+  protocol = content["protocol"]
+  assert protocol.pop("uncertainty").startswith("raw spread")
+  assert protocol == {"steps": 4, "boxes": "whole"}
+
+
+def test_every_joint_states_its_spread_in_the_picture(clip, tmp_path):
+  _, content = _run(clip, "whole", tmp_path)
+  # 48 pixels of the crop show 1.25 times the picture's 240.
+  xx, yy = np.array(SPREAD) * (1.25 * 240 / 48) ** 2
+  for person in content["annotations"]:
+    scale = np.array(person["uncertainty"]["scale"])
+    np.testing.assert_allclose(scale, [[xx, 0, yy]] * K, rtol=1e-3, atol=1e-3)
+    assert "within" not in person["uncertainty"]
 
 
 def test_ears_are_not_predicted(clip, tmp_path):

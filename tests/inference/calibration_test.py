@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from diffpose_jax.evaluation import calibration
-from diffpose_jax.evaluation.calibration import Factors, Joints
+from diffpose_jax.inference import calibration
+from diffpose_jax.inference.calibration import Factors, Joints
 
 PROTOCOL = {
   "weights_sha256": "ab" * 32,
@@ -95,7 +95,7 @@ def _calibration():
     head=0.15,
     weights_sha256=PROTOCOL["weights_sha256"],
     sampling={key: PROTOCOL[key] for key in calibration.SAMPLING},
-    fitted_on={"data": "x", "joints": 500},
+    fitted_on={"data": "x", "split": "val", "joints": 500},
   )
 
 
@@ -131,3 +131,33 @@ def test_a_damaged_file_is_named(tmp_path):
   path.write_text("{")
   with pytest.raises(ValueError, match=r"calibration\.json: not JSON"):
     calibration.load(tmp_path, PROTOCOL)
+
+
+def test_what_is_stated_of_each_joint():
+  shape = np.zeros((2, 3, 2, 2))
+  shape[..., 0, 0], shape[..., 1, 1] = 4.0, 9.0
+  shape[1, 2] = np.nan
+  samples = np.zeros((5, 2, 3, 2))
+  side = np.array([100.0, 50.0])
+  raw = calibration.state(samples, shape, side, None)
+  assert raw.within is None
+  np.testing.assert_allclose(raw.scale[0, 0], np.diag([4, 9]), atol=1e-3)
+  assert np.isnan(raw.scale[1, 2]).all()
+  got = calibration.state(samples, shape, side, _calibration())
+  # heatmap + 0.1 side²: 1004 and 1009; 254 and 259.
+  np.testing.assert_allclose(got.scale[0, 0], np.diag([1004, 1009]), rtol=1e-4)
+  np.testing.assert_allclose(got.scale[1, 0], np.diag([254, 259]), rtol=1e-4)
+  assert got.within is not None and np.isnan(got.within[1, 2])
+  # Half a head of 15 pixels, and nearly a circle.
+  want = 1 - math.exp(-(7.5**2) / (2 * math.sqrt(1004 * 1009)))
+  assert got.within[0, 1] == pytest.approx(want, rel=1e-3)
+  assert calibration.describe(_calibration())["uncertainty"].endswith("heatmap")
+  assert "not calibrated" in calibration.describe(None)["uncertainty"]
+
+
+def test_an_unfit_calibration_is_told_and_not_used(tmp_path):
+  assert calibration.find(tmp_path, PROTOCOL) == (None, [])
+  _calibration().save(tmp_path)
+  assert calibration.find(tmp_path, PROTOCOL) == (_calibration(), [])
+  found, (warning,) = calibration.find(tmp_path, PROTOCOL | {"steps": 1})
+  assert found is None and "not calibrated" in warning

@@ -142,6 +142,83 @@ def load(
   return Calibration(**{**content, "factors": factors})
 
 
+def find(
+  workdir: pathlib.Path, protocol: Mapping[str, Any]
+) -> tuple[Calibration | None, list[str]]:
+  """The calibration, if there is one that holds; or why none is used."""
+  try:
+    return load(workdir, protocol), []
+  except ValueError as error:
+    return None, [f"uncertainty is not calibrated: {error}"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Stated:
+  """The distribution of the error of each joint of n people."""
+
+  scale: Float[np.ndarray, "n k 2 2"]  # picture pixels²; NaN: unknown
+  # Probability of being within half a head of the truth; None: not known
+  # without a calibration on data with head boxes.
+  within: Float[np.ndarray, "n k"] | None
+
+
+def state(
+  samples: Float[np.ndarray, "m n k 2"],
+  shape: Float[np.ndarray, "n k 2 2"],
+  side: Float[np.ndarray, "n"],
+  calibrated: Calibration | None,
+) -> Stated:
+  """What is known of the errors of estimates.
+
+  Args:
+    samples: joints of each ensemble member, picture pixels.
+    shape: second moments of the mean heatmaps, picture pixels².
+    side: longer sides of the people's boxes.
+    calibrated: of this way of sampling, if any; else the raw spread stands for
+      the covariance.
+  """
+  people, count = shape.shape[:2]
+  sides = np.repeat(side.astype(np.float64), count)
+  several = len(samples) > 1
+  spread = (
+    uncertainty.sample_covariance(samples).reshape(-1, 2, 2)
+    if several
+    else None
+  )
+  joints = Joints(
+    np.zeros((people * count, 2)),
+    spread,
+    shape.reshape(-1, 2, 2).astype(np.float64),
+    sides,
+  )
+  if calibrated is None:
+    factors, head = RAW["both" if several else "heatmap"], None
+  else:
+    factors, head = calibrated.factors[calibrated.best], calibrated.head
+  scale = factors.scale(joints)
+  within = None
+  if head is not None:
+    known = np.isfinite(scale).all(axis=(1, 2))
+    within = np.full(len(scale), np.nan)
+    within[known] = uncertainty.within(
+      scale[known], 0.5 * head * sides[known], factors.tail
+    )
+    within = within.reshape(people, count)
+  return Stated(scale.reshape(people, count, 2, 2), within)
+
+
+def describe(calibrated: Calibration | None) -> dict[str, Any]:
+  """What a protocol says of the uncertainty beside it."""
+  if calibrated is None:
+    return {"uncertainty": "raw spread of heatmap and samples, not calibrated"}
+  tail = calibrated.factors[calibrated.best].tail
+  return {
+    "uncertainty": f"calibrated, from {calibrated.best}",
+    "uncertainty_tail": None if math.isinf(tail) else tail,
+    "uncertainty_head": calibrated.head,
+  }
+
+
 def fit(joints: Joints, method: str) -> Factors:
   """Factors of the largest likelihood.
 
