@@ -32,7 +32,7 @@ def of_case(case: matching.Case, metrics: Sequence[str]) -> dict[str, Any]:
   """What was judged, by which rules, and by what code."""
   return {
     "frames": sum(frame.counts for frame in case.frames),
-    "measure": [registry.load(name).ABOUT for name in metrics],
+    "measure": {name: registry.load(name).ABOUT for name in metrics},
     "poseval_compatible": case.poseval_compatible,
     "posetrack21_compatible": case.posetrack21_compatible,
     "code_version": code_version(),
@@ -80,6 +80,8 @@ def differences(
 
 
 def _equal(a: Any, b: Any) -> bool:
+  if isinstance(a, Mapping) and isinstance(b, Mapping):  # rules by metric
+    return all(a[key] == b[key] for key in a.keys() & b.keys())
   if isinstance(a, float) and isinstance(b, float):
     return math.isclose(a, b, rel_tol=1e-9)
   return a == b

@@ -4,7 +4,7 @@ import pytest
 
 from diffpose_jax.evaluation import protocol
 
-SAME = {"data": "posetrack18", "box_threshold": 0.2, "measure": ["AP"]}
+SAME = {"data": "posetrack18", "box_threshold": 0.2, "measure": {"ap": "AP"}}
 
 
 @pytest.mark.parametrize("key", protocol.MUST_AGREE)
@@ -35,3 +35,10 @@ def test_the_code_version_names_the_commit_of_a_checkout():
   except (OSError, subprocess.CalledProcessError):
     pytest.skip("not in a git checkout")
   assert f"({head}" in version
+
+
+def test_rules_need_to_agree_where_both_measured():
+  more = SAME | {"measure": {"ap": "AP", "mota": "MOTA"}}
+  assert protocol.differences(SAME, more) == {}
+  other = SAME | {"measure": {"ap": "another AP"}}
+  assert set(protocol.differences(SAME, other)) == {"measure"}
