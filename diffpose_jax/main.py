@@ -7,7 +7,6 @@ their own rather than under `absl.app`, which owns the process, has one set of
 flags for all verbs and exits with 1.
 """
 
-import dataclasses
 import difflib
 import importlib
 import importlib.metadata
@@ -21,164 +20,10 @@ from typing import Any
 from absl import flags, logging
 from ml_collections import config_flags
 
+from diffpose_jax import verbs
+
 PACKAGE = pathlib.Path(__file__).resolve().parent
 DEFAULT_VERB = "train"
-
-
-@dataclasses.dataclass(frozen=True)
-class Form:
-  """One set of flags that a verb can be called with."""
-
-  required: tuple[str, ...]
-  optional: tuple[str, ...] = ()
-
-  def __str__(self) -> str:
-    required = [f"--{name}" for name in self.required]
-    return " ".join(required + [f"[--{name}]" for name in self.optional])
-
-
-@dataclasses.dataclass(frozen=True)
-class Verb:
-  """Where a verb lives, what it is for, and the forms of its call.
-
-  The function gets the flags that were given, as keyword arguments; its own
-  defaults stand for the others.
-  """
-
-  module: str
-  function: str
-  help: str
-  forms: tuple[Form, ...]
-
-  @property
-  def flags(self) -> list[str]:
-    """Names of all flags of all forms, each once, in the order stated."""
-    names = [n for form in self.forms for n in form.required + form.optional]
-    return list(dict.fromkeys(names))
-
-
-RULES = ("poseval_compatible", "posetrack21_compatible")
-SAMPLING = ("box_threshold", "steps", "samples", "flip", "seed", "eta")
-VERBS = {
-  "train": Verb(
-    "diffpose_jax.training.train",
-    "train",
-    "train, or resume, and evaluate at the end (the verb when none is given)",
-    (Form(("config",), ("workdir",)),),
-  ),
-  "evaluate": Verb(
-    "diffpose_jax.evaluation.verb",
-    "main",
-    "score prediction files, or trained weights, against ground truth; compare "
-    "results; zip prediction files for a test server",
-    (
-      Form(
-        ("gt", "pred", "out"),
-        ("dataset", "split", "metrics", "report", "skeleton", *RULES),
-      ),
-      Form(
-        ("weights",),
-        (
-          *("split", "boxes", *SAMPLING, "out", "root", "dataset"),
-          *("metrics", "report", "dump", *RULES),
-        ),
-      ),
-      Form(("compare",), ("mixed_protocols",)),
-      Form(("pred", "zip"), ("gt", "skeleton")),
-    ),
-  ),
-  "calibrate": Verb(
-    "diffpose_jax.evaluation.calibrate",
-    "main",
-    "fit the uncertainty of weights to their errors on a split",
-    (Form(("weights",), ("split", "boxes", *SAMPLING, "root", "dataset")),),
-  ),
-  "predict": Verb(
-    "diffpose_jax.inference.predict",
-    "predict",
-    "find the poses of the people in a video or a folder of frames",
-    (Form(("input", "boxes", "weights", "out"), SAMPLING),),
-  ),
-  "prepare": Verb(
-    "diffpose_jax.data.prepare",
-    "main",
-    "turn a data set into the form that training reads",
-    (
-      Form(("dataset", "out"), ("source", "boxes", "config", "skip")),
-      Form(("check", "out")),
-    ),
-  ),
-  "unpack": Verb(
-    "diffpose_jax.data.archives",
-    "main",
-    "unpack an archive of a data set: checked first, whole or not at all",
-    (Form(("source", "out")),),
-  ),
-}
-
-# name: (type, what it says). A flag means the same for every verb.
-FLAGS: dict[str, tuple[type, str]] = {
-  "config": (object, "config file; --config.KEY=VALUE overrides a key"),
-  "workdir": (str, "where a run lives; default runs/<config's name>"),
-  "weights": (pathlib.Path, "workdir of a training run"),
-  "split": (str, "split to evaluate; default: the config's validation split"),
-  "boxes": (
-    str,
-    "person boxes (JSON, MOT text, CSV), which prepare stores; evaluate: or gt, "
-    "or prepared for those stored; predict: or whole",
-  ),
-  "box_threshold": (float, "ignore boxes that score below it"),
-  "steps": (int, "denoising steps"),
-  "samples": (int, "ensemble members, averaged"),
-  "flip": (bool, "average with the mirrored picture"),
-  "seed": (int, "of the sampling noise"),
-  "eta": (float, "noise of the DDIM steps; 0 is deterministic"),
-  "gt": (pathlib.Path, "folder of annotation files: PoseTrack18 or annolist"),
-  "pred": (pathlib.Path, "folder of prediction files, in either form"),
-  "metrics": (
-    str,
-    "comma-separated, as ap,mota; an unknown one is told all there are",
-  ),
-  "report": (pathlib.Path, "page to write, one HTML file"),
-  "skeleton": (str, "joints of the files: posetrack, coco or a skeleton file"),
-  "poseval_compatible": (
-    bool,
-    "follow poseval's tracking rules where they surprise (on by default)",
-  ),
-  "posetrack21_compatible": (
-    bool,
-    "count false positives as PoseTrack21's HOTA does by mistake (off)",
-  ),
-  "dump": (pathlib.Path, "folder for the predictions, PoseTrack18 JSON"),
-  "compare": (str, "comma-separated results of evaluate, for one table"),
-  "mixed_protocols": (bool, "compare results of different protocols"),
-  "zip": (pathlib.Path, "archive of the prediction files to write"),
-  "input": (pathlib.Path, "video, or folder of frames"),
-  "out": (pathlib.Path, "what to write: evaluate: a JSON file; else a folder"),
-  "root": (pathlib.Path, "data set's root; default: the one trained on"),
-  "dataset": (
-    str,
-    "posetrack17 | posetrack18 | posetrack21 | coco | custom | synthetic | "
-    "[sub_]jhmdb[_2|_3]",
-  ),
-  "check": (bool, "verify what was prepared before: bytes, records, counts"),
-  "skip": (float, "share of pictures that may be left out as unreadable"),
-  "source": (
-    pathlib.Path,
-    "folder of the data set as published; unpack: its zip or tar",
-  ),
-}
-
-
-# Smallest values; a smaller one is refused.
-LOWEST = {
-  "box_threshold": 0.0,
-  "steps": 1,
-  "samples": 1,
-  "seed": 0,
-  "eta": 0.0,
-  "skip": 0.0,
-}
 
 
 class UsageError(ValueError):
@@ -211,10 +56,10 @@ def _run(arguments: list[str]) -> int:
     print(f"diffpose_jax {_version()}")
     return 0
   if not arguments or {"help", "--help", "-h"} & set(arguments):
-    print(usage(next((a for a in arguments if a in VERBS), None)))
+    print(usage(next((a for a in arguments if a in verbs.VERBS), None)))
     return 0
   name, arguments = _split_verb(arguments)
-  verb = VERBS[name]
+  verb = verbs.VERBS[name]
   given = parse(name, verb, arguments)
   function = getattr(importlib.import_module(verb.module), verb.function)
   function(**given)
@@ -225,14 +70,14 @@ def usage(name: str | None = None) -> str:
   """Help on one verb, or on all of them."""
   command = "python -m diffpose_jax.main"
   lines = []
-  for verb_name in [name] if name else VERBS:
-    verb = VERBS[verb_name]
+  for verb_name in [name] if name else verbs.VERBS:
+    verb = verbs.VERBS[verb_name]
     lines += [f"{verb_name}: {verb.help}"]
     lines += [f"  {command} {verb_name} {form}" for form in verb.forms]
     lines += [""]
-  used = VERBS[name].flags if name else list(FLAGS)
+  used = verbs.VERBS[name].flags if name else list(verbs.FLAGS)
   lines += ["flags:"]
-  told = {flag: FLAGS[flag][1] for flag in used}
+  told = {flag: verbs.FLAGS[flag][1] for flag in used}
   told["debug"] = "show the traceback of an error"
   if not name:
     told["version"] = "print the version"
@@ -243,7 +88,7 @@ def usage(name: str | None = None) -> str:
   return "\n".join(lines)
 
 
-def parse(name: str, verb: Verb, arguments: list[str]) -> dict[str, Any]:
+def parse(name: str, verb: verbs.Verb, arguments: list[str]) -> dict[str, Any]:
   """The flags given to a verb, by name, each of its own type.
 
   Raises UsageError for a flag, value, config key or combination that the verb
@@ -263,8 +108,8 @@ def parse(name: str, verb: Verb, arguments: list[str]) -> dict[str, Any]:
       "and the verb comes first"
     )
   given = {
-    flag: FLAGS[flag][0](values[flag].value)
-    if FLAGS[flag][0] is pathlib.Path
+    flag: verbs.FLAGS[flag][0](values[flag].value)
+    if verbs.FLAGS[flag][0] is pathlib.Path
     else values[flag].value
     for flag in verb.flags
     if values[flag].value is not None
@@ -276,25 +121,25 @@ def parse(name: str, verb: Verb, arguments: list[str]) -> dict[str, Any]:
   return given
 
 
-def _define(verb: Verb, arguments: list[str]) -> flags.FlagValues:
+def _define(verb: verbs.Verb, arguments: list[str]) -> flags.FlagValues:
   """Undefined values of exactly the verb's flags."""
   values = flags.FlagValues()
   for flag in verb.flags:
-    kind, text = FLAGS[flag]
+    kind, text = verbs.FLAGS[flag]
     if kind is object:
       config_flags.DEFINE_config_file(
         flag, help_string=text, flag_values=values, sys_argv=arguments
       )
     elif kind is int or kind is float:
       define = flags.DEFINE_integer if kind is int else flags.DEFINE_float
-      define(flag, None, text, LOWEST[flag], flag_values=values)
+      define(flag, None, text, verbs.LOWEST[flag], flag_values=values)
     else:
       define = flags.DEFINE_bool if kind is bool else flags.DEFINE_string
       define(flag, None, text, flag_values=values)
   return values
 
 
-def _check_form(name: str, verb: Verb, given: dict[str, Any]) -> None:
+def _check_form(name: str, verb: verbs.Verb, given: dict[str, Any]) -> None:
   for form in verb.forms:
     allowed = set(form.required + form.optional)
     if set(form.required) <= set(given) <= allowed:
@@ -303,13 +148,13 @@ def _check_form(name: str, verb: Verb, given: dict[str, Any]) -> None:
     missing = [f"--{n}" for n in verb.forms[0].required if n not in given]
     raise UsageError(f"{name} needs {' '.join(missing)}: see `help {name}`")
   got = " ".join(f"--{flag}" for flag in given) or "nothing"
-  forms = ", or ".join(str(Form(form.required)) for form in verb.forms)
+  forms = ", or ".join(str(verbs.Form(form.required)) for form in verb.forms)
   raise UsageError(
     f"{name} takes {forms}, and what `help {name}` says beside each; got {got}"
   )
 
 
-def _forms(verb: Verb) -> str:
+def _forms(verb: verbs.Verb) -> str:
   return ", or ".join(str(form) for form in verb.forms)
 
 
@@ -318,11 +163,11 @@ def _split_verb(arguments: list[str]) -> tuple[str, list[str]]:
   if arguments[0].startswith("-"):
     return DEFAULT_VERB, arguments
   name = arguments[0]
-  if name not in VERBS:
-    close = difflib.get_close_matches(name, VERBS, n=1)
+  if name not in verbs.VERBS:
+    close = difflib.get_close_matches(name, verbs.VERBS, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     raise UsageError(
-      f"unknown verb {name!r}: {hint}the verbs are {', '.join(VERBS)}"
+      f"unknown verb {name!r}: {hint}the verbs are {', '.join(verbs.VERBS)}"
     )
   return name, arguments[1:]
 
@@ -366,7 +211,7 @@ def find_config(name: str) -> pathlib.Path:
   raise UsageError(f"config file {name!r} does not exist; {hint}")
 
 
-def _explain(error: Exception, verb: Verb, arguments: list[str]) -> str:
+def _explain(error: Exception, verb: verbs.Verb, arguments: list[str]) -> str:
   """What is wrong with the flags or the config, briefly."""
   text = str(error)
   if isinstance(error, flags.UnrecognizedFlagError):

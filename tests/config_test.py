@@ -8,7 +8,7 @@ import pathlib
 import pytest
 
 from diffpose_jax import config as config_lib
-from diffpose_jax import main
+from diffpose_jax import main, verbs
 
 CONFIGS = sorted(
   (pathlib.Path(__file__).resolve().parent.parent / "configs").glob("*.py")
@@ -182,7 +182,7 @@ def test_a_config_file_can_work_and_says_its_command(path):
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_a_config_file_resolves_on_the_command_line(path):
   given = main.parse(
-    "train", main.VERBS["train"], [f"--config=configs/{path.name}"]
+    "train", verbs.VERBS["train"], [f"--config=configs/{path.name}"]
   )
   assert given["workdir"] == f"runs/{path.stem}"
   assert given["config"].is_locked

@@ -18,7 +18,7 @@ FLOORS = (
   ("evaluation",),
   ("inference",),
   ("weights", "data"),
-  ("model", "diffusion", "config", "pose"),
+  ("model", "diffusion", "config", "pose", "verbs"),
 )
 # They take plain arguments, so that each can be used without the rest.
 WITHOUT_CONFIG = ("model", "diffusion", "pose")

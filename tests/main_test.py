@@ -8,7 +8,7 @@ import types
 
 import pytest
 
-from diffpose_jax import main
+from diffpose_jax import main, verbs
 
 CONFIG = """
 from diffpose_jax import config as defaults
@@ -33,12 +33,12 @@ def calls(monkeypatch):
   """The calls of the verbs, which are replaced by recorders."""
   record = []
   module = types.ModuleType("fake_verbs")
-  verbs = {}
-  for name, verb in main.VERBS.items():
+  fakes = {}
+  for name, verb in verbs.VERBS.items():
     setattr(module, name, lambda _name=name, **f: record.append((_name, f)))
-    verbs[name] = main.Verb("fake_verbs", name, verb.help, verb.forms)
+    fakes[name] = verbs.Verb("fake_verbs", name, verb.help, verb.forms)
   monkeypatch.setitem(sys.modules, "fake_verbs", module)
-  monkeypatch.setattr(main, "VERBS", verbs)
+  monkeypatch.setattr(verbs, "VERBS", fakes)
   return record
 
 
@@ -269,9 +269,9 @@ def test_interrupt(capsys, calls, monkeypatch):
 def test_help_names_every_verb_and_flag(capsys, calls, arguments):
   assert main.main(arguments) == 0
   text = capsys.readouterr().out
-  for verb in main.VERBS.values():
+  for verb in verbs.VERBS.values():
     assert verb.help in text
-  for name, (_, meaning) in main.FLAGS.items():
+  for name, (_, meaning) in verbs.FLAGS.items():
     assert f"--{name} " in text
     assert meaning in text
   assert not calls
@@ -293,10 +293,10 @@ def test_version(capsys):
   assert capsys.readouterr().out.startswith("diffpose_jax ")
 
 
-@pytest.mark.parametrize("name", main.VERBS)
+@pytest.mark.parametrize("name", verbs.VERBS)
 def test_verbs_take_their_flags(name):
   # Read, not imported: a verb's module brings JAX and more with it.
-  verb = main.VERBS[name]
+  verb = verbs.VERBS[name]
   parts = verb.module.split(".")[1:]
   path = main.PACKAGE.joinpath(*parts).with_suffix(".py")
   functions = [
@@ -311,10 +311,10 @@ def test_verbs_take_their_flags(name):
 
 
 def test_flags_are_the_flags_of_the_verbs():
-  used = {name for verb in main.VERBS.values() for name in verb.flags}
-  assert used == set(main.FLAGS)
-  numbers = {n for n, (kind, _) in main.FLAGS.items() if kind in (int, float)}
-  assert set(main.LOWEST) == numbers
+  used = {name for verb in verbs.VERBS.values() for name in verb.flags}
+  assert used == set(verbs.FLAGS)
+  numbers = {n for n, (kind, _) in verbs.FLAGS.items() if kind in (int, float)}
+  assert set(verbs.LOWEST) == numbers
 
 
 def test_the_command_starts_without_the_verbs():

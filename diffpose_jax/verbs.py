@@ -1,0 +1,160 @@
+"""The verbs of the command, the flags of each, and what a flag means."""
+
+import dataclasses
+import pathlib
+
+
+@dataclasses.dataclass(frozen=True)
+class Form:
+  """One set of flags that a verb can be called with."""
+
+  required: tuple[str, ...]
+  optional: tuple[str, ...] = ()
+
+  def __str__(self) -> str:
+    required = [f"--{name}" for name in self.required]
+    return " ".join(required + [f"[--{name}]" for name in self.optional])
+
+
+@dataclasses.dataclass(frozen=True)
+class Verb:
+  """Where a verb lives, what it is for, and the forms of its call.
+
+  The function gets the flags that were given, as keyword arguments; its own
+  defaults stand for the others.
+  """
+
+  module: str
+  function: str
+  help: str
+  forms: tuple[Form, ...]
+
+  @property
+  def flags(self) -> list[str]:
+    """Names of all flags of all forms, each once, in the order stated."""
+    names = [n for form in self.forms for n in form.required + form.optional]
+    return list(dict.fromkeys(names))
+
+
+RULES = ("poseval_compatible", "posetrack21_compatible")
+SAMPLING = ("box_threshold", "steps", "samples", "flip", "seed", "eta")
+VERBS = {
+  "train": Verb(
+    "diffpose_jax.training.train",
+    "train",
+    "train, or resume, and evaluate at the end (the verb when none is given)",
+    (Form(("config",), ("workdir",)),),
+  ),
+  "evaluate": Verb(
+    "diffpose_jax.evaluation.verb",
+    "main",
+    "score prediction files, or trained weights, against ground truth; compare "
+    "results; zip prediction files for a test server",
+    (
+      Form(
+        ("gt", "pred", "out"),
+        ("dataset", "split", "metrics", "report", "skeleton", *RULES),
+      ),
+      Form(
+        ("weights",),
+        (
+          *("split", "boxes", *SAMPLING, "out", "root", "dataset"),
+          *("metrics", "report", "dump", *RULES),
+        ),
+      ),
+      Form(("compare",), ("mixed_protocols",)),
+      Form(("pred", "zip"), ("gt", "skeleton")),
+    ),
+  ),
+  "calibrate": Verb(
+    "diffpose_jax.evaluation.calibrate",
+    "main",
+    "fit the uncertainty of weights to their errors on a split",
+    (Form(("weights",), ("split", "boxes", *SAMPLING, "root", "dataset")),),
+  ),
+  "predict": Verb(
+    "diffpose_jax.inference.predict",
+    "predict",
+    "find the poses of the people in a video or a folder of frames",
+    (Form(("input", "boxes", "weights", "out"), SAMPLING),),
+  ),
+  "prepare": Verb(
+    "diffpose_jax.data.prepare",
+    "main",
+    "turn a data set into the form that training reads",
+    (
+      Form(("dataset", "out"), ("source", "boxes", "config", "skip")),
+      Form(("check", "out")),
+    ),
+  ),
+  "unpack": Verb(
+    "diffpose_jax.data.archives",
+    "main",
+    "unpack an archive of a data set: checked first, whole or not at all",
+    (Form(("source", "out")),),
+  ),
+}
+
+# name: (type, what it says). A flag means the same for every verb.
+FLAGS: dict[str, tuple[type, str]] = {
+  "config": (object, "config file; --config.KEY=VALUE overrides a key"),
+  "workdir": (str, "where a run lives; default runs/<config's name>"),
+  "weights": (pathlib.Path, "workdir of a training run"),
+  "split": (str, "split to evaluate; default: the config's validation split"),
+  "boxes": (
+    str,
+    "person boxes (JSON, MOT text, CSV), which prepare stores; evaluate: or gt, "
+    "or prepared for those stored; predict: or whole",
+  ),
+  "box_threshold": (float, "ignore boxes that score below it"),
+  "steps": (int, "denoising steps"),
+  "samples": (int, "ensemble members, averaged"),
+  "flip": (bool, "average with the mirrored picture"),
+  "seed": (int, "of the sampling noise"),
+  "eta": (float, "noise of the DDIM steps; 0 is deterministic"),
+  "gt": (pathlib.Path, "folder of annotation files: PoseTrack18 or annolist"),
+  "pred": (pathlib.Path, "folder of prediction files, in either form"),
+  "metrics": (
+    str,
+    "comma-separated, as ap,mota; an unknown one is told all there are",
+  ),
+  "report": (pathlib.Path, "page to write, one HTML file"),
+  "skeleton": (str, "joints of the files: posetrack, coco or a skeleton file"),
+  "poseval_compatible": (
+    bool,
+    "follow poseval's tracking rules where they surprise (on by default)",
+  ),
+  "posetrack21_compatible": (
+    bool,
+    "count false positives as PoseTrack21's HOTA does by mistake (off)",
+  ),
+  "dump": (pathlib.Path, "folder for the predictions, PoseTrack18 JSON"),
+  "compare": (str, "comma-separated results of evaluate, for one table"),
+  "mixed_protocols": (bool, "compare results of different protocols"),
+  "zip": (pathlib.Path, "archive of the prediction files to write"),
+  "input": (pathlib.Path, "video, or folder of frames"),
+  "out": (pathlib.Path, "what to write: evaluate: a JSON file; else a folder"),
+  "root": (pathlib.Path, "data set's root; default: the one trained on"),
+  "dataset": (
+    str,
+    "posetrack17 | posetrack18 | posetrack21 | coco | custom | synthetic | "
+    "[sub_]jhmdb[_2|_3]",
+  ),
+  "check": (bool, "verify what was prepared before: bytes, records, counts"),
+  "skip": (float, "share of pictures that may be left out as unreadable"),
+  "source": (
+    pathlib.Path,
+    "folder of the data set as published; unpack: its zip or tar",
+  ),
+}
+
+
+# Smallest values; a smaller one is refused.
+LOWEST = {
+  "box_threshold": 0.0,
+  "steps": 1,
+  "samples": 1,
+  "seed": 0,
+  "eta": 0.0,
+  "skip": 0.0,
+}
