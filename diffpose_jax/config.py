@@ -84,7 +84,15 @@ def _model() -> ml_collections.ConfigDict:
   c.decoder_width = 128  # channels of the Pose-Decoder at every scale
   c.heatmap_width = 64  # channels of the embedded noisy heatmap
   c.drop_path = 0.0  # stochastic depth of ViT and STRL in training
-  c.dtype = "float32"  # of matrix products: float32 | bfloat16
+  # Of matrix products: float32 | bfloat16; auto: bfloat16 on GPU and TPU,
+  # float32 on CPU. Parameters, norms, softmax and schedule are float32 always.
+  c.dtype = "auto"
+  # plain; cudnn: fused, GPU and bfloat16 only; auto: cudnn there for many tokens
+  c.attention = "auto"
+  # What the backward pass computes again instead of keeping: none; dots: all
+  # but matrix products; full: all but the input of each layer (ViT-H)
+  c.remat = "none"
+  c.scan = False  # layers as a loop: compiles fast, runs slower on CPU
   c.diffusion = True  # False: noisy heatmap is 0, time at its end
   c.lookup = True  # False: concatenate instead of masking
   c.scales = 3  # 1: only the heatmap's own resolution
@@ -237,7 +245,9 @@ CHOICES = {
   "data.skeleton": ("", "posetrack", "coco"),
   "data.order": ("near", "full"),
   "model.stem": ("patch", "conv"),
-  "model.dtype": ("float32", "bfloat16"),
+  "model.dtype": ("auto", "float32", "bfloat16"),
+  "model.attention": ("auto", "plain", "cudnn"),
+  "model.remat": ("none", "dots", "full"),
   "model.scales": (1, 3),
   "diffusion.schedule": ("cosine", "linear"),
   "train.schedule": ("step", "cosine"),

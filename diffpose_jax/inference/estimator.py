@@ -176,6 +176,7 @@ class Estimator:
     return {
       **dataclasses.asdict(self.options),
       "decode": self.config.evaluate.decode,
+      "dtype": str(network.compute_dtype(self.config)),
       "training_step": self.step,
       "weights_sha256": self.weights_hash,
     }

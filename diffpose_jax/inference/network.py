@@ -8,7 +8,7 @@ import ml_collections
 
 from diffpose_jax import config as config_lib
 from diffpose_jax.diffusion import sampler
-from diffpose_jax.model import diffpose
+from diffpose_jax.model import diffpose, transformer
 from diffpose_jax.pose import skeleton as skeletons
 
 
@@ -26,11 +26,20 @@ def build_model(
     decoder_width=m.decoder_width,
     heatmap_width=m.heatmap_width,
     drop_path=m.drop_path,
-    dtype=jnp.dtype(m.dtype),
+    dtype=compute_dtype(config),
     diffusion=m.diffusion,
     lookup=m.lookup,
     scales=m.scales,
+    execution=transformer.Execution(m.attention, m.remat, m.scan),
   )
+
+
+def compute_dtype(config: ml_collections.ConfigDict) -> jnp.dtype:
+  """Dtype of matrix products: `model.dtype`, with `auto` by the platform."""
+  wanted = config.model.dtype
+  if wanted == "auto":
+    wanted = "float32" if jax.default_backend() == "cpu" else "bfloat16"
+  return jnp.dtype(wanted)
 
 
 def build_process(

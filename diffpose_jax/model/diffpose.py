@@ -12,7 +12,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float, UInt8
 
-from diffpose_jax.model import pose_decoder, strl, vit
+from diffpose_jax.model import pose_decoder, strl, transformer, vit
 
 # Mean and deviation of ImageNet's RGB values in [0, 1], as every backbone of
 # the family was trained with.
@@ -63,6 +63,7 @@ class DiffPose(nn.Module):
   diffusion: bool = True
   lookup: bool = True
   scales: int = 3
+  execution: transformer.Execution = transformer.Execution()
 
   def setup(self):
     if self.size not in SIZES:
@@ -76,9 +77,14 @@ class DiffPose(nn.Module):
       self.stem,
       self.drop_path,
       self.dtype,
+      self.execution,
     )
     self.strl = strl.STRL(
-      self.strl_depth, size.heads, self.drop_path, self.dtype
+      self.strl_depth,
+      size.heads,
+      self.drop_path,
+      self.dtype,
+      self.execution,
     )
     self.decoder = pose_decoder.PoseDecoder(
       self.joints,

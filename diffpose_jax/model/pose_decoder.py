@@ -24,7 +24,7 @@ from flax import struct
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from diffpose_jax.model import layers, vit
+from diffpose_jax.model import layers, transformer
 
 
 @struct.dataclass
@@ -203,7 +203,7 @@ class SelfRefine(nn.Module):
     b, y, x_, c = x.shape
     tokens = nn.Dense(c, dtype=self.dtype, name="embed")(x)
     tokens = tokens.reshape(b, y * x_, c)
-    tokens = vit.Block(self.heads, self.dtype, name="block")(tokens)
+    tokens = transformer.Block(self.heads, self.dtype, name="block")(tokens)
     return tokens.reshape(b, y, x_, c)
 
 
@@ -219,8 +219,10 @@ class TransformerInteraction(nn.Module):
     b, y, x_, d = x.shape
     tokens = x.reshape(b, y * x_, d)
     for i in range(self.depth):
-      tokens = vit.Block(self.heads, self.dtype, name=f"block_{i}")(tokens)
-    x = vit.norm("norm")(tokens).astype(self.dtype).reshape(b, y, x_, d)
+      tokens = transformer.Block(self.heads, self.dtype, name=f"block_{i}")(
+        tokens
+      )
+    x = transformer.norm("norm")(tokens).astype(self.dtype).reshape(b, y, x_, d)
     x = _act("norm_up_0", layers.Up(d, self.dtype, name="up_0")(x))
     return layers.Up(d, self.dtype, name="up_1")(x)
 
@@ -244,4 +246,4 @@ class ConvInteraction(nn.Module):
 
 
 def _act(name: str, x: Float[Array, "b y x d"]) -> Float[Array, "b y x d"]:
-  return nn.gelu(vit.norm(name)(x)).astype(x.dtype)
+  return nn.gelu(transformer.norm(name)(x)).astype(x.dtype)

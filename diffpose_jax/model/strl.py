@@ -10,9 +10,7 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from diffpose_jax.model import vit
-
-_init = nn.initializers.truncated_normal(0.02)
+from diffpose_jax.model import transformer
 
 
 def _key_frame(key, shape, dtype=jnp.float32):
@@ -28,6 +26,7 @@ class STRL(nn.Module):
   heads: int
   drop_path: float = 0.0
   dtype: DTypeLike = jnp.float32
+  execution: transformer.Execution = transformer.Execution()
 
   @nn.compact
   def __call__(
@@ -41,20 +40,24 @@ class STRL(nn.Module):
     """
     b, t, y, x, d = features.shape
     tokens = nn.Dense(d, dtype=self.dtype, name="embed")(features)
-    space = self.param("position_space", _init, (1, 1, y, x, d))
-    frame = self.param("position_frame", _init, (1, t, 1, 1, d))
+    space = self.param("position_space", transformer.INIT, (1, 1, y, x, d))
+    frame = self.param("position_frame", transformer.INIT, (1, t, 1, 1, d))
     tokens = tokens + (space + frame).astype(tokens.dtype)
     tokens = tokens.reshape(b, t * y * x, d)
-    for i in range(self.depth):
-      tokens = vit.Block(
-        self.heads, self.dtype, self.drop_path, name=f"block_{i}"
-      )(tokens, train)
-    tokens = vit.norm("norm")(tokens).astype(self.dtype)
+    tokens = transformer.stack(
+      self,
+      tokens,
+      [f"block_{i}" for i in range(self.depth)],
+      {"heads": self.heads, "dtype": self.dtype},
+      self.execution,
+      [self.drop_path if train else 0.0] * self.depth,
+    )
+    tokens = transformer.norm("norm")(tokens).astype(self.dtype)
     weights = self.param("aggregate", _key_frame, (t,))
     fused = jnp.einsum(
       "btnd,t->bnd",
       tokens.reshape(b, t, y * x, d),
       weights.astype(tokens.dtype),
     )
-    fused = vit.Mlp(dtype=self.dtype, name="mlp")(fused)
+    fused = transformer.Mlp(dtype=self.dtype, name="mlp")(fused)
     return fused.reshape(b, y, x, d)

@@ -6,97 +6,12 @@ padded by 2, position embedding without a class token, exact GELU, layer norms
 with epsilon 1e-6.
 """
 
-import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
-from diffpose_jax.model import layers
-
-_init = nn.initializers.truncated_normal(0.02)
-
-
-def norm(name: str) -> nn.LayerNorm:
-  """Layer norm in float32, whatever the dtype of the matrix products."""
-  return nn.LayerNorm(epsilon=1e-6, dtype=jnp.float32, name=name)
-
-
-class Attention(nn.Module):
-  """Multi-head self-attention; the softmax is float32."""
-
-  heads: int
-  dtype: DTypeLike = jnp.float32
-
-  @nn.compact
-  def __call__(self, x: Float[Array, "b n d"]) -> Float[Array, "b n d"]:
-    b, n, d = x.shape
-    dense = lambda size, name: nn.Dense(  # noqa: E731
-      size, dtype=self.dtype, kernel_init=_init, name=name
-    )
-    qkv = dense(3 * d, "qkv")(x).reshape(b, n, 3, self.heads, d // self.heads)
-    q, k, v = (qkv[:, :, i].swapaxes(1, 2) for i in range(3))
-    scale = (d // self.heads) ** -0.5
-    logits = jnp.einsum("bhqd,bhkd->bhqk", q * scale, k)
-    weights = jax.nn.softmax(logits.astype(jnp.float32)).astype(v.dtype)
-    mixed = jnp.einsum("bhqk,bhkd->bhqd", weights, v)
-    return dense(d, "out")(mixed.swapaxes(1, 2).reshape(b, n, d))
-
-
-class Mlp(nn.Module):
-  """Two dense layers, the hidden one `ratio` times as wide."""
-
-  ratio: int = 4
-  dtype: DTypeLike = jnp.float32
-
-  @nn.compact
-  def __call__(self, x: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
-    d = x.shape[-1]
-    dense = lambda size, name: nn.Dense(  # noqa: E731
-      size, dtype=self.dtype, kernel_init=_init, name=name
-    )
-    hidden = nn.gelu(dense(self.ratio * d, "hidden")(x), approximate=False)
-    return dense(d, "out")(hidden)
-
-
-class DropPath(nn.Module):
-  """Leaves out a residual branch per clip in training (stochastic depth).
-
-  Source: Huang et al. 2016 (arXiv 1603.09382). Uses the "dropout" stream.
-  """
-
-  rate: float
-
-  @nn.compact
-  def __call__(self, x: Float[Array, "b n d"], train: bool):
-    if not train or self.rate == 0:
-      return x
-    keep = jax.random.bernoulli(
-      self.make_rng("dropout"), 1 - self.rate, (x.shape[0], 1, 1)
-    )
-    return jnp.where(keep, x / (1 - self.rate), 0)
-
-
-class Block(nn.Module):
-  """Pre-norm Transformer layer; token count and width stay as they are."""
-
-  heads: int
-  dtype: DTypeLike = jnp.float32
-  drop_path: float = 0.0
-
-  @nn.compact
-  def __call__(
-    self, x: Float[Array, "b n d"], train: bool = False
-  ) -> Float[Array, "b n d"]:
-    drop = DropPath(self.drop_path)
-    mixed = Attention(self.heads, self.dtype, name="attention")(
-      norm("norm_1")(x).astype(self.dtype)
-    )
-    x = x + drop(mixed, train)
-    mixed = Mlp(dtype=self.dtype, name="mlp")(
-      norm("norm_2")(x).astype(self.dtype)
-    )
-    return x + drop(mixed, train)
+from diffpose_jax.model import layers, transformer
 
 
 class PatchStem(nn.Module):
@@ -140,7 +55,7 @@ class ConvStem(nn.Module):
       for j in range(2):
         kept = x
         x = nn.Conv(channels, (3, 3), dtype=self.dtype, name=f"conv_{i}_{j}")(
-          nn.gelu(norm(f"norm_{i}_{j}")(x).astype(self.dtype))
+          nn.gelu(transformer.norm(f"norm_{i}_{j}")(x).astype(self.dtype))
         )
         x = kept + x
     return x
@@ -156,6 +71,7 @@ class ViT(nn.Module):
   stem: str = "patch"
   drop_path: float = 0.0
   dtype: DTypeLike = jnp.float32
+  execution: transformer.Execution = transformer.Execution()
 
   @nn.compact
   def __call__(
@@ -172,12 +88,18 @@ class ViT(nn.Module):
       images.astype(self.dtype)
     )
     b, y, x_, d = x.shape
-    position = self.param("position", _init, (1, y, x_, d))
+    position = self.param("position", transformer.INIT, (1, y, x_, d))
     x = (x + position.astype(x.dtype)).reshape(b, y * x_, d)
-    for i in range(self.depth):
-      rate = self.drop_path * i / max(1, self.depth - 1)
-      x = Block(self.heads, self.dtype, rate, name=f"block_{i:02}")(x, train)
-    return norm("norm")(x).reshape(b, y, x_, d).astype(self.dtype)
+    most = self.drop_path if train else 0.0
+    x = transformer.stack(
+      self,
+      x,
+      [f"block_{i:02}" for i in range(self.depth)],
+      {"heads": self.heads, "dtype": self.dtype},
+      self.execution,
+      [most * i / max(1, self.depth - 1) for i in range(self.depth)],
+    )
+    return transformer.norm("norm")(x).reshape(b, y, x_, d).astype(self.dtype)
 
   def _check(self, height: int, width: int) -> None:
     if height % self.patch or width % self.patch:

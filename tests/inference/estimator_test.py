@@ -354,6 +354,7 @@ def test_protocol(estimator, params):
     "seed": 5,
     "eta": 0.0,
     "decode": "refine",
+    "dtype": "float32",
     "training_step": 7,
     "weights_sha256": checkpoint.weights_hash(params),
   }
