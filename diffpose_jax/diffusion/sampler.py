@@ -103,16 +103,23 @@ def sample(
   def predict(xt, i):
     return denoise(xt, jnp.broadcast_to(times[i], keys.shape))
 
-  def advance(i, xt):
+  def advance(i, xt, heatmaps):
     noise = _normal(keys, shape, tag(1) + tag(i)) if spec.eta > 0 else None
-    return ddim_step(xt, predict(xt, i), (times[i], times[i + 1]), noise, spec)
+    return ddim_step(xt, heatmaps, (times[i], times[i + 1]), noise, spec)
 
   if isinstance(steps, int):
     for i in range(steps - 1):
-      xt = advance(i, xt)
-  else:
-    xt = jax.lax.fori_loop(0, steps - 1, advance, xt)
-  return predict(xt, steps - 1)
+      xt = advance(i, xt, predict(xt, i))
+    return predict(xt, steps - 1)
+
+  # The last step's move is for nothing, so that `denoise` stands in the program
+  # once: it is what takes long to compile.
+  def step(i, state):
+    xt, _ = state
+    heatmaps = predict(xt, i)
+    return advance(i, xt, heatmaps), heatmaps
+
+  return jax.lax.fori_loop(0, steps, step, (xt, jnp.zeros_like(xt)))[1]
 
 
 def ensemble(
