@@ -20,7 +20,7 @@ from typing import Any
 from absl import flags, logging
 from ml_collections import config_flags
 
-from diffpose_jax import verbs
+from diffpose_jax import compile_cache, verbs
 
 PACKAGE = pathlib.Path(__file__).resolve().parent
 DEFAULT_VERB = "train"
@@ -254,6 +254,7 @@ def _version() -> str:
 def console() -> None:
   """Runs the command with the process's arguments, and exits."""
   flags.FLAGS.mark_as_parsed()  # Grain reads absl's own flags.
+  compile_cache.use()
   logging.use_absl_handler()
   sys.exit(main(sys.argv[1:]))
 

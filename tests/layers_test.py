@@ -18,7 +18,7 @@ FLOORS = (
   ("evaluation",),
   ("inference",),
   ("weights", "data"),
-  ("model", "diffusion", "config", "pose", "verbs"),
+  ("model", "diffusion", "config", "pose", "verbs", "compile_cache"),
 )
 # They take plain arguments, so that each can be used without the rest.
 WITHOUT_CONFIG = ("model", "diffusion", "pose")
