@@ -16,13 +16,13 @@ from diffpose_jax.data import (
   images,
   instances,
   prepared,
+  warping,
 )
 from diffpose_jax.pose import geometry
 from diffpose_jax.pose import skeleton as skeletons
 
 Batch = dict[str, np.ndarray]
 Clip = dict[str, Any]  # one row of a batch, see `pipeline`
-Crops = UInt8[np.ndarray, "t h w 3"]
 _FACTORS = 16  # more than any factor that a picture is shrunk by
 
 
@@ -41,7 +41,9 @@ class Reader:
   heights: np.ndarray  # int32 (frames,), of the full pictures
   cache: frame_cache.FrameCache  # pixels by `_key(row, factor)`
 
-  def train(self, seed: int, position: int, i: int, crops: Crops) -> Clip:
+  def train(
+    self, seed: int, position: int, i: int, crops: warping.Crops
+  ) -> Clip:
     """The augmented clip of person `i` at a position of the run."""
     rng = np.random.default_rng([seed, position])
     labelled = self.people.labelled[i]
@@ -60,7 +62,7 @@ class Reader:
       )
     return self._clip(i, crop, crops, motion)
 
-  def evaluate(self, i: int, crops: Crops) -> Clip:
+  def evaluate(self, i: int, crops: warping.Crops) -> Clip:
     """The clip of person `i`, or padding beyond the last."""
     if i >= len(self.people):
       return self._padding(crops)
@@ -70,7 +72,7 @@ class Reader:
     self,
     i: int,
     crop: augment.Crop,
-    crops: Crops,
+    crops: warping.Crops,
     motion: Float[np.ndarray, "t 2 3"] | None = None,
   ) -> Clip:
     """A row of a batch, its frames in `crops`.
@@ -91,7 +93,7 @@ class Reader:
     edge = np.array([width, height]) - 0.5
     labelled = labelled & np.all((joints >= -0.5) & (joints <= edge), axis=1)
     return {
-      "frames": warp(frames, affines, self.size, crops),
+      "frames": warping.warp(frames, affines, self.size, crops),
       "joints": np.where(labelled[:, None], joints, 0).astype(np.float32),
       "labelled": labelled,
       "valid": np.bool_(True),
@@ -116,7 +118,7 @@ class Reader:
       affines.append(affine if factor == 1 else scaled.affine(affine))
     return frames, np.stack(affines)
 
-  def _padding(self, crops: Crops) -> Clip:
+  def _padding(self, crops: warping.Crops) -> Clip:
     joints = len(self.skeleton.joints)
     crops[:] = 0
     return {
@@ -130,7 +132,7 @@ class Reader:
 
 
 def fill(
-  clip: Callable[[int, Crops], Clip],
+  clip: Callable[[int, warping.Crops], Clip],
   turns: Sequence[int],
   shape: tuple[int, int, int],
 ) -> Batch:
@@ -149,39 +151,6 @@ def fill(
   return {"frames": frames} | {
     key: np.stack([row[key] for row in rows]) for key in others
   }
-
-
-def warp(
-  frames: list[UInt8[np.ndarray, "_ _ 3"]],
-  affines: Float[np.ndarray, "... 2 3"],
-  size: tuple[int, int],
-  crops: Crops | None = None,
-) -> Crops:
-  """Crops of size (height, width), bilinear, black outside.
-
-  `affines` is one for all frames or one for each. What stands twice in a row
-  (at the edges of a video) is warped once. The crops are put into `crops` if
-  given, whose frames must be contiguous.
-  """
-  height, width = size
-  affines = np.broadcast_to(affines, (len(frames), 2, 3))
-  if crops is None:
-    crops = np.empty((len(frames), height, width, 3), np.uint8)
-  for t, frame in enumerate(frames):
-    same = t and frame is frames[t - 1]
-    if same and np.array_equal(affines[t], affines[t - 1]):
-      crops[t] = crops[t - 1]
-    else:
-      cv2.warpAffine(
-        frame,
-        affines[t],
-        (width, height),
-        dst=crops[t],
-        flags=cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_CONSTANT,
-        borderValue=(0, 0, 0),
-      )
-  return crops
 
 
 def reader(

@@ -27,6 +27,7 @@ from diffpose_jax.data import (
   instances,
   order,
   prepared,
+  warping,
   watchdog,
 )
 
@@ -80,7 +81,7 @@ def train_batches(
   places = range(shard[0], batch, shard[1])
 
   def make(step: int) -> clips.Batch:
-    def clip(place: int, crops: clips.Crops) -> clips.Clip:
+    def clip(place: int, crops: warping.Crops) -> clips.Clip:
       source = sources[of_place[place]]
       return source.clip(seed, step, batch, place, crops)
 
@@ -106,7 +107,7 @@ class _Source:
   first: int  # what its first person is called in `index`
 
   def clip(
-    self, seed: int, step: int, batch: int, place: int, crops: clips.Crops
+    self, seed: int, step: int, batch: int, place: int, crops: warping.Crops
   ) -> clips.Clip:
     """The clip at a place of a step's batch."""
     i = self.order.at(step * self.count + place - self.place)

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float
 
 from diffpose_jax.data import instances as instances_lib
 from diffpose_jax.data import prepared
-from diffpose_jax.evaluation import measure, metric, reliability
+from diffpose_jax.evaluation import fitting, measure, metric, reliability
 from diffpose_jax.inference import calibration
 from diffpose_jax.pose import uncertainty
 
@@ -181,24 +181,24 @@ def calibrate(
   """
   joints, first = found.joints, half(split, found)
   for part in (first, ~first):
-    if part.sum() < calibration.LEAST:
+    if part.sum() < fitting.LEAST:
       raise ValueError(
         f"{pathlib.Path(split.folder).name} {split.name}: {int(part.sum())} "
         f"labelled joints in one half of its {len(split.videos)} videos; "
-        f"{calibration.LEAST} are needed in each: take a larger split"
+        f"{fitting.LEAST} are needed in each: take a larger split"
       )
   held_out = {}
   for method in joints.methods:
     scores = [
       calibration.nll(
-        joints.take(~part), calibration.fit(joints.take(part), method)
+        joints.take(~part), fitting.fit(joints.take(part), method)
       )
       for part in (first, ~first)
     ]
     held_out[method] = float(np.mean(scores))
   best = min(held_out, key=lambda method: held_out[method])
   return calibration.Calibration(
-    factors={method: calibration.fit(joints, method) for method in held_out},
+    factors={method: fitting.fit(joints, method) for method in held_out},
     best=best,
     head=head_share(found),
     weights_sha256=protocol["weights_sha256"],

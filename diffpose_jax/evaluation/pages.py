@@ -9,7 +9,7 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from diffpose_jax.data import clips, images, prepared
+from diffpose_jax.data import images, prepared, warping
 from diffpose_jax.data import instances as instances_lib
 from diffpose_jax.evaluation import (
   breakdown,
@@ -191,7 +191,7 @@ def _gallery(
     if frames.video[row] != frames.video[people.row[i]]:
       return None
     frame = images.decode(run.split.jpeg(row), place=run.split.place(row))
-    return clips.warp([frame], affines[i], tuple(config.data.size))[0]
+    return warping.warp([frame], affines[i], tuple(config.data.size))[0]
 
   def load(i: int) -> gallery.Case:
     affine, row = affines[i], int(people.row[i])

@@ -21,17 +21,14 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy import optimize
 
 from diffpose_jax.data import strict_json
 from diffpose_jax.pose import uncertainty
 
 NAME = "calibration.json"
 METHODS = ("samples", "heatmap", "both")
-LEAST = 200  # labelled joints to fit on
 # Sampling spread depends on them, so a calibration holds for these alone.
 SAMPLING = ("steps", "samples", "flip", "eta", "decode")
-_TAILS = (2.0, 3.0, 5.0, 10.0, math.inf)
 _FLOOR = 1e-8  # of L²: so that S is never singular
 
 
@@ -217,43 +214,6 @@ def describe(calibrated: Calibration | None) -> dict[str, Any]:
     "uncertainty_tail": None if math.isinf(tail) else tail,
     "uncertainty_head": calibrated.head,
   }
-
-
-def fit(joints: Joints, method: str) -> Factors:
-  """Factors of the largest likelihood.
-
-  Raises ValueError for too few joints.
-  """
-  if len(joints) < LEAST:
-    raise ValueError(
-      f"{len(joints)} labelled joints are too few to calibrate on; {LEAST} are "
-      "needed: take a larger split"
-    )
-  free = [
-    method in ("samples", "both"), method in ("heatmap", "both"), True
-  ]  # fmt: skip
-  best = None
-  for tail in _TAILS:
-
-    def loss(logs: np.ndarray, tail: float = tail) -> float:
-      values = np.zeros(3)
-      values[free] = np.exp(logs)
-      return nll(joints, _factors(values, tail))
-
-    start = np.log(np.array([1.0, 0.5, 1e-4])[free])
-    bounds = [(-16.0, 7.0)] * len(start)
-    found = optimize.minimize(loss, start, method="L-BFGS-B", bounds=bounds)
-    if best is None or found.fun < best[0]:
-      values = np.zeros(3)
-      values[free] = np.exp(found.x)
-      best = found.fun, _factors(values, tail)
-  assert best is not None
-  return best[1]
-
-
-def _factors(values: np.ndarray, tail: float) -> Factors:
-  samples, heatmap, floor = values.tolist()
-  return Factors(samples, heatmap, floor, tail)
 
 
 def nll(joints: Joints, factors: Factors) -> float:

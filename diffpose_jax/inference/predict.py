@@ -15,7 +15,7 @@ import numpy as np
 import tqdm
 from absl import logging
 
-from diffpose_jax.data import annotations, clips, results, video
+from diffpose_jax.data import annotations, results, video, warping
 from diffpose_jax.data import boxes as boxes_lib
 from diffpose_jax.inference import calibration, draw
 from diffpose_jax.inference import estimator as estimator_lib
@@ -296,7 +296,7 @@ def _crop(
   size = tuple(data.size)
   box = geometry.enlarge(person.box, data.enlarge)
   affine = geometry.crop_affine(box, size)
-  clip = clips.warp(frames, affine, size)
+  clip = warping.warp(frames, affine, size)
   return _Crop(frame, person, clip, geometry.invert(affine))
 
 

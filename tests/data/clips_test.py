@@ -2,13 +2,20 @@
 
 import numpy as np
 
-from diffpose_jax.data import clips, images, instances, pipeline, prepared
+from diffpose_jax.data import (
+  clips,
+  images,
+  instances,
+  pipeline,
+  prepared,
+  warping,
+)
 
 
 def test_black_beyond_the_picture():
   frame = np.full((11, 13, 3), 200, np.uint8)
   affine = np.array([[1.0, 0.0, 5.0], [0.0, 1.0, 0.0]])
-  crop = clips.warp([frame, frame], affine, (7, 17))
+  crop = warping.warp([frame, frame], affine, (7, 17))
   assert crop.shape == (2, 7, 17, 3)
   assert np.all(crop[:, :, :5] == 0)
   assert np.all(crop[:, :, 5:] == 200)
@@ -19,7 +26,7 @@ def test_what_is_the_same_twice_is_warped_once_and_what_moves_is_not():
   frame = rng.integers(0, 256, (11, 13, 3), np.uint8)
   still = np.array([[1.0, 0, 0], [0, 1, 0]])
   moved = np.array([[1.0, 0, 2], [0, 1, 0]])
-  crops = clips.warp([frame] * 3, np.stack([still, still, moved]), (11, 13))
+  crops = warping.warp([frame] * 3, np.stack([still, still, moved]), (11, 13))
   np.testing.assert_array_equal(crops[:2], [frame, frame])
   np.testing.assert_array_equal(crops[2, :, 2:], frame[:, :-2])
 
@@ -68,7 +75,7 @@ def test_shrunk_pictures_give_the_same_joints_and_nearly_the_same_crops(
   frame = images.decode(split.jpeg(1), place="key frame")
   affine = instances.crop_affines(people, config)[1]
   assert images.shrinkage(affine) == 2
-  full = clips.warp([frame], affine, (47, 37))[0]
+  full = warping.warp([frame], affine, (47, 37))[0]
   ours = shrunk["frames"][1, 1].astype(int)
   assert shrunk["labelled"][1].all()
   y, x = np.mgrid[:47, :37]

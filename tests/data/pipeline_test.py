@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from diffpose_jax.data import (
-  clips,
   images,
   instances,
   pipeline,
   prepare,
   prepared,
+  warping,
 )
 from diffpose_jax.pose import geometry, skeleton
 
@@ -85,14 +85,14 @@ def _check_dots(batch, scene, affines, *, shift=0.0):
 def _capture_affines(monkeypatch):
   """Affines of the clips, one of equal frames, in order (one thread)."""
   affines = []
-  warp = clips.warp
+  warp = warping.warp
 
   def spy(frames, affine, size, crops=None):
     assert np.all(affine == affine[0])
     affines.append(affine[0])
     return warp(frames, affine, size, crops)
 
-  monkeypatch.setattr(clips, "warp", spy)
+  monkeypatch.setattr(warping, "warp", spy)
   return affines
 
 

@@ -1,0 +1,60 @@
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from diffpose_jax.evaluation import fitting
+from diffpose_jax.inference.calibration import Factors, Joints
+
+TRUTH = Factors(2.0, 0.5, 0.0004, 5.0)
+
+
+def _spreads(rng, count):
+  root = rng.normal(size=(count, 2, 2))
+  return root @ np.swapaxes(root, 1, 2) + 0.1 * np.eye(2)
+
+
+def _joints(factors=TRUTH, count=20_000, seed=0, ensemble=True):
+  """Joints whose errors are drawn from the model."""
+  rng = np.random.default_rng(seed)
+  side = rng.uniform(30, 300, count)
+  relative = np.square(side / 50)[:, None, None]
+  joints = Joints(
+    error=np.zeros((count, 2)),
+    samples=_spreads(rng, count) * relative if ensemble else None,
+    heatmap=_spreads(rng, count) * relative,
+    side=side,
+  )
+  root = np.linalg.cholesky(factors.scale(joints))
+  error = np.einsum("nij,nj->ni", root, rng.normal(size=(count, 2)))
+  if not math.isinf(factors.tail):
+    error /= np.sqrt(rng.chisquare(factors.tail, count) / factors.tail)[:, None]
+  return dataclasses.replace(joints, error=error)
+
+
+@pytest.mark.parametrize(
+  ("method", "truth"),
+  [
+    ("both", TRUTH),
+    ("samples", Factors(3.0, 0.0, 0.001, math.inf)),
+    ("heatmap", Factors(0.0, 0.7, 0.0005, 3.0)),
+  ],
+)
+def test_a_fit_recovers_what_the_errors_were_drawn_from(method, truth):
+  got = fitting.fit(_joints(truth), method)
+  assert got.tail == truth.tail
+  for name in ("samples", "heatmap", "floor"):
+    want = getattr(truth, name)
+    # Three standard errors of 20 000 draws, and some room.
+    assert getattr(got, name) == pytest.approx(want, rel=0.12, abs=1e-9), name
+
+
+def test_without_an_ensemble_the_heatmap_is_fitted():
+  joints = _joints(Factors(0.0, 0.7, 0.0005, 3.0), count=500, ensemble=False)
+  assert fitting.fit(joints, "heatmap").samples == 0
+
+
+def test_too_few_joints_are_refused():
+  with pytest.raises(ValueError, match="7 labelled joints are too few.*200"):
+    fitting.fit(_joints(count=7), "both")
