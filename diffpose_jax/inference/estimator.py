@@ -14,7 +14,7 @@ from absl import logging
 from jaxtyping import Bool, Float, UInt8, UInt32
 
 from diffpose_jax.diffusion import sampler
-from diffpose_jax.inference import network, workdir
+from diffpose_jax.inference import network, program, workdir
 from diffpose_jax.model import sharding
 from diffpose_jax.pose import heatmap, uncertainty
 from diffpose_jax.pose import skeleton as skeletons
@@ -22,6 +22,7 @@ from diffpose_jax.weights import checkpoint
 
 # The padded time grid and the number of steps to walk on it.
 Walk = tuple[jax.Array, int | jax.Array]
+_FEW = 8  # clips: a short video's people do not wait for a whole batch's work
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +100,7 @@ def merge(
 
 
 class Estimator:
-  """Poses of crops, with one compilation for all batches."""
+  """Poses of crops, compiled once for full batches and once for small ones."""
 
   def __init__(
     self,
@@ -109,6 +110,7 @@ class Estimator:
     options: Options,
     *,
     step: int = 0,
+    shelf: program.Shelf | None = None,
   ):
     """`params` are the averaged weights of training step `step`."""
     self.config = config
@@ -120,7 +122,10 @@ class Estimator:
     mesh = sharding.mesh()
     sharding.check_batch(config.evaluate.batch, mesh)
     self._place = sharding.split(mesh)
-    self._run = jax.jit(functools.partial(_estimate, config, skeleton, options))
+    self._sizes = _sizes(config.evaluate.batch, mesh.size)
+    self._jit = jax.jit(functools.partial(_estimate, config, skeleton, options))
+    self._shelf = shelf or program.Shelf(None, "")
+    self._programs: dict[int, Any] = {}  # by size of the batch
 
   @classmethod
   def load(
@@ -140,19 +145,22 @@ class Estimator:
     weights = pathlib.Path(weights)
     config, skeleton = workdir.load(weights)
     sharding.use_cpu_devices(config.train.cpu_devices)
-    like = jax.eval_shape(
-      functools.partial(network.init_params, config, skeleton),
-      jax.random.key(0),
+    options = options_of(
+      config, steps=steps, samples=samples, flip=flip, seed=seed, eta=eta
     )
+    shelf = program.shelf(
+      config.to_json_best_effort(sort_keys=True),
+      repr(skeleton),
+      repr(dataclasses.replace(options, steps=0)),  # which are an argument
+    )
+    init = functools.partial(network.init_params, config, skeleton)
+    like = shelf.shapes(lambda: jax.eval_shape(init, jax.random.key(0)))
     place = sharding.replicated(sharding.mesh())
     like = jax.tree.map(
       lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=place), like
     )
     params, step = checkpoint.load_averaged(weights, like)
-    options = options_of(
-      config, steps=steps, samples=samples, flip=flip, seed=seed, eta=eta
-    )
-    return cls(config, skeleton, params, options, step=step)
+    return cls(config, skeleton, params, options, step=step, shelf=shelf)
 
   def with_params(self, params: Any) -> "Estimator":
     """The same estimator, already compiled, with other weights."""
@@ -198,19 +206,41 @@ class Estimator:
 
     Raises ValueError for more clips, or where no heatmap of a clip is finite.
     """
-    size, count = self.config.evaluate.batch, frames.shape[0]
-    if count > size:
-      raise ValueError(f"{count} clips in a call; evaluate.batch is {size}")
+    count = frames.shape[0]
+    if count > self._sizes[-1]:
+      raise ValueError(
+        f"{count} clips in a call; evaluate.batch is {self._sizes[-1]}"
+      )
+    size = self._size(count)
     pad = size - count
     frames = np.pad(frames, ((0, pad),) + ((0, 0),) * 4)
     noise_id = np.pad(noise_id, (0, pad))
-    frames, noise_id = jax.device_put((frames, noise_id), self._place)
-    out = self._run(self._params, frames, noise_id, self._walk)
+    given = jax.device_put((frames, noise_id), self._place)
+    arguments = (self._params, *given, self._walk)
+    if size not in self._programs:
+      self._programs[size] = self._shelf.program(
+        str(size), self._jit, arguments
+      )
+    out = self._programs[size](*arguments)
     joints, score, samples, shape, broken = jax.device_get(out)
     _check_finite(broken[:, :count])
     return Poses(
       joints[:count], score[:count], samples[:, :count], shape[:count]
     )
+
+  def _size(self, count: int) -> int:
+    """The batch to compute so many clips in.
+
+    One that is compiled already rather than a smaller one that is not.
+    """
+    fitting = [size for size in self._sizes if size >= count]
+    return next((s for s in fitting if s in self._programs), fitting[0])
+
+
+def _sizes(batch: int, devices: int) -> tuple[int, ...]:
+  """Sizes of batches, ascending: one for a handful of people, and the full."""
+  small = -(-_FEW // devices) * devices
+  return (small, batch) if small < batch else (batch,)
 
 
 def options_of(config: ml_collections.ConfigDict, **given: Any) -> Options:

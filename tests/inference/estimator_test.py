@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from diffpose_jax import compile_cache
 from diffpose_jax import config as config_lib
 from diffpose_jax.diffusion import sampler
 from diffpose_jax.inference import estimator as estimator_lib
@@ -402,3 +403,74 @@ def test_weights_of_another_model_are_refused(workdir, tmp_path):
   (tmp_path / "checkpoints").symlink_to(workdir / "checkpoints")
   with pytest.raises(ValueError, match="checkpoints/7"):
     estimator_lib.Estimator.load(tmp_path)
+
+
+def test_a_kept_program_gives_the_same_poses(
+  workdir, clips, poses, tmp_path, monkeypatch
+):
+  """Bit for bit, and without tracing the network again."""
+  (tmp_path / "cache").mkdir(mode=0o700)
+  monkeypatch.setenv(compile_cache.VARIABLE, str(tmp_path / "cache"))
+  sampling: Any = dict(samples=3, seed=5)
+  first = estimator_lib.Estimator.load(workdir, steps=3, **sampling)
+  _same(first(*clips), poses)
+
+  def traced(*_):
+    raise AssertionError("traced again")
+
+  monkeypatch.setattr(estimator_lib, "_estimate", traced)
+  monkeypatch.setattr(network, "init_params", traced)
+  again = estimator_lib.Estimator.load(workdir, steps=3, **sampling)
+  _same(again(*clips), poses)
+  # The number of steps is an argument, the number of samples is not.
+  estimator_lib.Estimator.load(workdir, steps=2, **sampling)(*clips)
+  with pytest.raises(AssertionError, match="traced again"):
+    estimator_lib.Estimator.load(workdir, steps=3, samples=2, seed=5)
+
+
+@pytest.mark.parametrize(
+  ("batch", "devices", "sizes"),
+  [
+    (32, 1, (8, 32)),
+    (32, 3, (9, 32)),
+    (32, 16, (16, 32)),
+    (32, 32, (32,)),
+    (8, 1, (8,)),
+    (5, 1, (5,)),
+  ],
+)
+def test_sizes_of_batches(batch, devices, sizes):
+  assert estimator_lib._sizes(batch, devices) == sizes
+
+
+def test_a_handful_of_clips_does_not_wait_for_a_full_batch(params, clips):
+  config = _config()
+  config.evaluate.batch = 16
+  estimator = estimator_lib.Estimator(config, POSETRACK, params, OPTIONS)
+  frames, noise_id = clips
+  twice = np.concatenate([frames, frames]), np.concatenate([noise_id, noise_id])
+  seen = []
+  place = jax.device_put
+
+  def spy(value, *rest):
+    if isinstance(value, tuple) and value[0].ndim == 5:
+      seen.append(len(value[0]))
+    return place(value, *rest)
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(jax, "device_put", spy)
+    few = estimator(frames[:3], noise_id[:3])
+    full = estimator(*twice)
+    last = estimator(frames[:3], noise_id[:3])
+  # The small one first, then the full; then the small one, compiled already.
+  assert seen == [8, 16, 8]
+  _same(last, few)
+  np.testing.assert_allclose(full.joints[:3], few.joints, atol=1e-3)
+  # After full batches nothing is compiled for a rest.
+  estimator = estimator_lib.Estimator(config, POSETRACK, params, OPTIONS)
+  seen.clear()
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(jax, "device_put", spy)
+    estimator(*twice)
+    estimator(frames[:3], noise_id[:3])
+  assert seen == [16, 16]
