@@ -80,6 +80,10 @@ def _model() -> ml_collections.ConfigDict:
   c.size = "B"  # row of diffpose.SIZES
   c.patch = 16  # pixels; the heatmap has 4 cells a patch
   c.stem = "patch"  # patch: one strided convolution; conv: a small network
+  c.heads = 0  # of attention in ViT and STRL; 0: the size's
+  # Public ViT weights to start the backbone from: their file, or a folder that
+  # `convert` wrote. STRL and Pose-Decoder start fresh.
+  c.init_from = ""
   c.strl_depth = 6  # pre-norm Transformer layers over all frames
   c.decoder_width = 128  # channels of the Pose-Decoder at every scale
   c.heatmap_width = 64  # channels of the embedded noisy heatmap
@@ -119,6 +123,10 @@ def _train() -> ml_collections.ConfigDict:
   c.accumulate = 1  # micro-batches a step
   c.learning_rate = 2e-4
   c.backbone_factor = 0.1  # of the learning rate, for the ViT
+  # Learning rate of a layer of the ViT over that of the next, 1 for the same
+  # in all; ViTPose-B was trained with 0.75.
+  c.layer_decay = 1.0
+  c.freeze_backbone = False  # the ViT stays as it was loaded
   c.warmup = 500  # steps
   c.schedule = "step"  # step: x0.1 at 2/3 and 5/6; cosine: to zero
   c.weight_decay = 0.05  # on kernels only
@@ -194,6 +202,7 @@ _LOWEST = {
   "augment.camera": 0,
   "model.patch": 1,
   "model.strl_depth": 0,
+  "model.heads": 0,
   "model.decoder_width": 1,
   "model.heatmap_width": 1,
   "diffusion.steps": 1,
@@ -216,6 +225,7 @@ _ABOVE_ZERO = (
   "diffusion.signal_scale",
   "diffusion.spread",
   "train.learning_rate",
+  "train.layer_decay",
   "train.clip",
 )
 _SHARES = {  # from 0 to the highest that can work
@@ -224,6 +234,7 @@ _SHARES = {  # from 0 to the highest that can work
   "augment.half_body_probability": 1,
   "augment.erase_probability": 1,
   "model.drop_path": 0.99,
+  "train.layer_decay": 1,
   "train.ema": 1,
   "evaluate.eta": 1,
 }
@@ -287,6 +298,21 @@ def _check_together(config: ml_collections.ConfigDict) -> None:
   if not train.steps and not train.epochs > 0:
     raise ValueError(
       f"train.steps is 0 and train.epochs {train.epochs}; give one above 0"
+    )
+  _check_start(config.model.init_from, train)
+
+
+def _check_start(backbone: str, train: ml_collections.ConfigDict) -> None:
+  """Raises ValueError for two starts, or a frozen ViT that knows nothing."""
+  if backbone and train.init_from:
+    raise ValueError(
+      f"model.init_from {backbone!r} and train.init_from {train.init_from!r} "
+      "both give the ViT its weights; keep one"
+    )
+  if train.freeze_backbone and not backbone and not train.init_from:
+    raise ValueError(
+      "train.freeze_backbone would keep a ViT of random weights; give "
+      "model.init_from or train.init_from"
     )
 
 

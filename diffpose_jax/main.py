@@ -114,10 +114,16 @@ def parse(name: str, verb: verbs.Verb, arguments: list[str]) -> dict[str, Any]:
     for flag in verb.flags
     if values[flag].value is not None
   }
+  if "config" in given:
+    # What a config file does not find, ml_collections tells when it is used.
+    config: Any = given["config"]
+    _ = config.is_locked
   _check_form(name, verb, given)
   if name == "train" and "workdir" not in given:
     path = config_flags.get_config_filename(values["config"])
-    given["workdir"] = f"runs/{pathlib.Path(path).stem}"
+    name, _, argument = path.partition(":")
+    parts = [pathlib.Path(name).stem, argument]
+    given["workdir"] = "runs/" + "_".join(part for part in parts if part)
   return given
 
 
@@ -185,27 +191,37 @@ def _with_config_path(arguments: list[str]) -> list[str]:
   result = list(arguments)
   for i, argument in enumerate(result):
     if argument.startswith("--config="):
-      result[i] = "--config=" + str(find_config(argument.partition("=")[2]))
+      result[i] = "--config=" + _found(argument.partition("=")[2])
     elif argument == "--config" and i + 1 < len(result):
-      result[i + 1] = str(find_config(result[i + 1]))
+      result[i + 1] = _found(result[i + 1])
   return result
+
+
+def _found(value: str) -> str:
+  """`FILE` or `FILE:ARGUMENT`, with the file's path made one that exists."""
+  name, colon, argument = value.partition(":")
+  return f"{find_config(name)}{colon}{argument}"
 
 
 def find_config(name: str) -> pathlib.Path:
   """Path of a config file: as given, or the one that the package brings.
 
-  Outside a checkout `configs/pt18.py` is the installed copy. Raises UsageError
-  where there is neither.
+  Outside a checkout `configs/pt18.py` is the installed copy; `configs/` may be
+  left out. Raises UsageError where there is neither.
   """
   given = pathlib.Path(name)
   if given.is_file():
     return given
   folders = [PACKAGE / "_configs", PACKAGE.parent / "configs"]
-  if given.parent in (pathlib.Path("configs"), pathlib.Path()):
-    for folder in folders:
-      if (folder / given.name).is_file():
-        return folder / given.name
-  known = sorted({f"configs/{p.name}" for d in folders for p in d.glob("*.py")})
+  inside = pathlib.Path(*given.parts[given.parts[:1] == ("configs",) :])
+  for folder in folders:
+    found = folder / inside
+    if found.is_file() and ".." not in inside.parts:
+      return found
+  known = sorted(
+    f"configs/{path}"
+    for path in {p.relative_to(d) for d in folders for p in d.rglob("*.py")}
+  )
   close = difflib.get_close_matches(name, known, n=1)
   hint = f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
   raise UsageError(f"config file {name!r} does not exist; {hint}")

@@ -1,18 +1,26 @@
 """Configs: what is refused, what is kept on disk, and the files in configs/."""
 
 import ast
-import importlib.util
 import json
 import pathlib
+import runpy
+import shutil
 
 import pytest
 
 from diffpose_jax import config as config_lib
 from diffpose_jax import main, verbs
 
-CONFIGS = sorted(
-  (pathlib.Path(__file__).resolve().parent.parent / "configs").glob("*.py")
-)
+FOLDER = pathlib.Path(__file__).resolve().parent.parent / "configs"
+CONFIGS = sorted(FOLDER.rglob("*.py"))
+# What each ablation is compared with, and the one key in which it differs.
+ABLATIONS = {
+  "single_frame": ("temporal", {"data.span": 0}),
+  "temporal": ("full", {"model.diffusion": False}),
+  "no_lookup": ("full", {"model.lookup": False}),
+  "single_scale": ("full", {"model.scales": 1}),
+  "full": ("", {}),
+}
 
 
 def _changed(**values):
@@ -26,6 +34,11 @@ def _changed(**values):
 
 def test_the_default_can_work():
   config_lib.check(config_lib.default())
+
+
+@pytest.mark.parametrize("key", ["model__init_from", "train__init_from"])
+def test_a_backbone_may_be_frozen_that_was_loaded(key):
+  config_lib.check(_changed(train__freeze_backbone=True, **{key: "somewhere"}))
 
 
 @pytest.mark.parametrize(
@@ -70,6 +83,17 @@ def test_the_default_can_work():
     ),
     (dict(model__scales=2), r"model.scales is 2, must be one of \[1, 3\]"),
     (dict(train__schedule="poly"), "train.schedule is 'poly', must be one of"),
+    (dict(model__heads=-1), "model.heads is -1, must be at least 0"),
+    (dict(train__layer_decay=0.0), "train.layer_decay is 0.0, .* above 0"),
+    (dict(train__layer_decay=1.1), "layer_decay is 1.1, .* from 0 to 1"),
+    (
+      dict(model__init_from="a.pth", train__init_from="runs/b"),
+      "model.init_from 'a.pth' and train.init_from 'runs/b' both give .* one$",
+    ),
+    (
+      dict(train__freeze_backbone=True),
+      "train.freeze_backbone would keep a ViT of random weights; give model.in",
+    ),
   ],
 )
 def test_what_cannot_work_is_refused_with_key_and_value(values, message):
@@ -165,24 +189,77 @@ def test_there_are_configs():
   assert {"synthetic", "synthetic_hard", "pretrain", "jhmdb"} <= names
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def _name(path):
+  return path.relative_to(FOLDER).as_posix()
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=_name)
 def test_a_config_file_can_work_and_says_its_command(path):
-  spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
-  assert spec is not None and spec.loader is not None
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  config_lib.check(module.get_config())
+  config_lib.check(runpy.run_path(str(path))["get_config"]())
   text = path.read_text()
   assert len(text.splitlines()) <= 40
   docstring = ast.get_docstring(ast.parse(text)) or ""
-  assert f"--config=configs/{path.name}" in docstring
+  assert f"--config=configs/{_name(path)}" in docstring
   assert "python -m diffpose_jax.main" in docstring
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def _parsed(argument):
+  return main.parse("train", verbs.VERBS["train"], [f"--config={argument}"])
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=_name)
 def test_a_config_file_resolves_on_the_command_line(path):
-  given = main.parse(
-    "train", verbs.VERBS["train"], [f"--config=configs/{path.name}"]
-  )
+  given = _parsed(f"configs/{_name(path)}")
   assert given["workdir"] == f"runs/{path.stem}"
   assert given["config"].is_locked
+
+
+def test_every_ablation_is_told_of():
+  names = {path.stem for path in (FOLDER / "ablations").glob("*.py")}
+  assert names == set(ABLATIONS)
+
+
+@pytest.mark.parametrize("base", ["synthetic_hard", "pt17", "pt18", "pt21"])
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_an_ablation_differs_in_the_key_that_it_is_about(name, base):
+  def of(file):
+    argument = "" if base == "synthetic_hard" else f":{base}"
+    if not file:
+      return config_lib._flatten(
+        _parsed(f"configs/{base}.py")["config"].to_dict()
+      )
+    return config_lib._flatten(
+      _parsed(f"configs/ablations/{file}.py{argument}")["config"].to_dict()
+    )
+
+  beside, expected = ABLATIONS[name]
+  found, other = of(name), of(beside)
+  differing = {key: found[key] for key in found if found[key] != other[key]}
+  assert differing == expected
+
+
+def test_an_installed_ablation_finds_its_installed_base(tmp_path, monkeypatch):
+  monkeypatch.setattr(main, "PACKAGE", tmp_path / "package")
+  monkeypatch.chdir(tmp_path)
+  installed = tmp_path / "package" / "_configs"
+  shutil.copytree(FOLDER, installed)
+  base = (installed / "jhmdb.py").read_text()
+  changed = base.replace("return config", "config.seed = 5\n  return config")
+  (installed / "jhmdb.py").write_text(changed)
+  given = _parsed("configs/ablations/temporal.py:jhmdb")
+  config = given["config"]
+  assert config.seed == 5 and config.data.name == "jhmdb"
+  assert not config.model.diffusion
+  assert given["workdir"] == "runs/temporal_jhmdb"
+
+
+def test_a_base_that_is_not_there_is_named(capsys, tmp_path):
+  arguments = [
+    "--config=configs/ablations/full.py:pt19",
+    f"--workdir={tmp_path / 'run'}",
+  ]
+  assert main.main(arguments) == 2
+  error = capsys.readouterr().err
+  assert error.count("\n") == 1
+  assert f"No such file or directory: '{FOLDER / 'pt19.py'}'" in error
+  assert list(tmp_path.iterdir()) == []

@@ -217,6 +217,43 @@ def test_config_of_the_package(calls, tmp_path, monkeypatch, folder):
   assert [flags["workdir"] for _, flags in calls] == ["runs/own", "runs/own"]
 
 
+WITH_ARGUMENT = CONFIG.replace("get_config()", "get_config(steps='7')").replace(
+  "= 7", "= int(steps)"
+)
+
+
+@pytest.mark.parametrize("folder", ["package/_configs", "configs"])
+def test_config_in_a_folder_with_an_argument(
+  calls, tmp_path, monkeypatch, folder
+):
+  monkeypatch.setattr(main, "PACKAGE", tmp_path / "package")
+  monkeypatch.chdir(tmp_path.parent)
+  (tmp_path / folder / "more").mkdir(parents=True)
+  (tmp_path / folder / "more" / "own.py").write_text(WITH_ARGUMENT)
+  assert main.main(["--config=configs/more/own.py:11"]) == 0
+  assert main.main(["--config", "more/own.py:12", "--workdir=w:1"]) == 0
+  assert main.main(["--config=configs/more/own.py"]) == 0
+  assert [
+    (flags["workdir"], flags["config"].train.steps) for _, flags in calls
+  ] == [("runs/own_11", 11), ("w:1", 12), ("runs/own", 7)]
+
+
+def test_wrong_config_in_a_folder(capsys, calls, tmp_path, monkeypatch):
+  monkeypatch.setattr(main, "PACKAGE", tmp_path / "package")
+  monkeypatch.chdir(tmp_path.parent)
+  (tmp_path / "configs" / "more").mkdir(parents=True)
+  (tmp_path / "configs" / "more" / "own.py").write_text(CONFIG)
+  (tmp_path / "outside.py").write_text(CONFIG)
+  line = refused(capsys, "--config=configs/more/owm.py:3")
+  assert "'configs/more/owm.py' does not exist" in line
+  assert "did you mean configs/more/own.py?" in line
+  line = refused(capsys, "--config=configs/../outside.py")
+  assert "does not exist" in line
+  line = refused(capsys, "--config=configs/more/own.py:3")
+  assert "get_config() takes 0 positional arguments but 1 was given" in line
+  assert not calls
+
+
 def test_a_path_that_exists_comes_first(tmp_path, monkeypatch):
   monkeypatch.setattr(main, "PACKAGE", tmp_path / "package")
   for folder in ("package/_configs", "here/configs"):

@@ -31,6 +31,8 @@ def build_model(
     lookup=m.lookup,
     scales=m.scales,
     execution=transformer.Execution(m.attention, m.remat, m.scan),
+    heads=m.heads,
+    frozen=config.train.freeze_backbone,
   )
 
 
@@ -40,6 +42,17 @@ def compute_dtype(config: ml_collections.ConfigDict) -> jnp.dtype:
   if wanted == "auto":
     wanted = "float32" if jax.default_backend() == "cpu" else "bfloat16"
   return jnp.dtype(wanted)
+
+
+def backbone(config: ml_collections.ConfigDict) -> diffpose.Size:
+  """Width, depth and heads of the ViT.
+
+  Raises ValueError naming the keys that ask for one that cannot be.
+  """
+  try:
+    return diffpose.backbone(config.model.size, config.model.heads)
+  except ValueError as error:
+    raise ValueError(f"model.size, model.heads: {error}") from error
 
 
 def build_process(

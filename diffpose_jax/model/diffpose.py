@@ -6,6 +6,7 @@ Human Pose Estimation, ICCV 2023 (arXiv 2307.16687).
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
@@ -42,6 +43,25 @@ SIZES = {
 }
 
 
+def backbone(size: str, heads: int = 0) -> Size:
+  """What a size stands for, with other `heads` unless they are 0.
+
+  Raises ValueError for a size that is not known, or heads that do not divide
+  its width.
+  """
+  if size not in SIZES:
+    raise ValueError(f"model size {size!r}; known are {list(SIZES)}")
+  found = SIZES[size]
+  if not heads:
+    return found
+  if found.width % heads:
+    raise ValueError(
+      f"{heads} attention heads do not divide the width {found.width} of model "
+      f"size {size!r}"
+    )
+  return dataclasses.replace(found, heads=heads)
+
+
 class DiffPose(nn.Module):
   """The network: `encode` once per clip, then `denoise` per step.
 
@@ -49,6 +69,8 @@ class DiffPose(nn.Module):
   the time at its end; `lookup` off concatenates instead of masking; `scales` 1
   keeps only the heatmap's own resolution. One frame per clip is the temporal
   ablation, with STRL kept.
+
+  A frozen ViT takes no gradient and drops no path.
   """
 
   joints: int
@@ -64,11 +86,11 @@ class DiffPose(nn.Module):
   lookup: bool = True
   scales: int = 3
   execution: transformer.Execution = transformer.Execution()
+  heads: int = 0  # of ViT and STRL; 0: the size's
+  frozen: bool = False
 
   def setup(self):
-    if self.size not in SIZES:
-      raise ValueError(f"model size {self.size!r}; known are {list(SIZES)}")
-    size = SIZES[self.size]
+    size = backbone(self.size, self.heads)
     self.vit = vit.ViT(
       size.width,
       size.depth,
@@ -101,7 +123,9 @@ class DiffPose(nn.Module):
     """Features of clips; the key frame is t // 2."""
     b, t, h, w, _ = frames.shape
     images = normalise(frames).reshape(b * t, h, w, 3)
-    tokens = self.vit(images, train)
+    tokens = self.vit(images, train and not self.frozen)
+    if self.frozen:
+      tokens = jax.lax.stop_gradient(tokens)
     _, y, x, d = tokens.shape
     fused = self.strl(tokens.reshape(b, t, y, x, d), train)
     return self.decoder.prepare(fused)

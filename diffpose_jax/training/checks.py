@@ -8,6 +8,7 @@ import ml_collections
 
 from diffpose_jax import config as config_lib
 from diffpose_jax.data import prepared, strict_json
+from diffpose_jax.inference import network
 from diffpose_jax.inference import workdir as run_folder
 from diffpose_jax.model import sharding
 
@@ -24,6 +25,7 @@ _FREE = (
   "train.checkpoint_every",
   "train.validation_instances",
   "train.init_from",
+  "model.init_from",
   "train.accept_new_data",
   "data.root",
   "data.prepared",
@@ -54,6 +56,23 @@ def check_workdir(
     raise ValueError(
       f"{folder} belongs to another config ({'; '.join(differing)}); "
       "use a new --workdir or the same config"
+    )
+
+
+def check_start(
+  config: ml_collections.ConfigDict, folder: pathlib.Path
+) -> None:
+  """Raises ValueError for a network that cannot be or begin, before any work.
+
+  A run that has begun needs no weights to begin from.
+  """
+  network.backbone(config)
+  source = config.model.init_from
+  begun = (folder / run_folder.CONFIG).exists()
+  if source and not begun and not pathlib.Path(source).exists():
+    raise ValueError(
+      f"model.init_from {source}: no such file or folder; give public weights "
+      "of a ViT, or the folder that `convert` made of them"
     )
 
 

@@ -1,4 +1,4 @@
-"""The optimiser: schedule, clipping, weight decay mask, backbone factor, EMA."""
+"""The optimiser: schedule, clipping, weight decay, what the ViT learns, EMA."""
 
 import jax
 import jax.numpy as jnp
@@ -42,10 +42,53 @@ def _group(params) -> dict:
   )
 
 
+def trained(config: ml_collections.ConfigDict, params) -> dict:
+  """The parameters that learn: all, or all but a frozen ViT's."""
+  if not config.freeze_backbone:
+    return params
+  return {name: tree for name, tree in params.items() if name != "vit"}
+
+
+def backbone_factors(config: ml_collections.ConfigDict, vit) -> dict:
+  """Share of the learning rate for each leaf of the ViT's parameters.
+
+  With n - 1 blocks, layer i of n learns at `layer_decay`^(n - i): stem and
+  position are layer 0, the blocks 1 to n - 1, the last norm is layer n.
+
+  Source: Bao et al. 2022, BEiT (arXiv 2106.08254), whose layers are these.
+  """
+  last = 1 + sum(name.startswith("block_") for name in vit)
+
+  def factor(path, _) -> float:
+    name = path[0].key
+    layer = last if name == "norm" else 0
+    if name.startswith("block_"):
+      layer = 1 + int(name.removeprefix("block_"))
+    return config.backbone_factor * config.layer_decay ** (last - layer)
+
+  return jax.tree_util.tree_map_with_path(factor, vit)
+
+
+def _scale_backbone(config: ml_collections.ConfigDict):
+  """Updates of the ViT times `backbone_factors`; the others are masked out."""
+
+  def scale(updates, params):
+    del params
+    vit = updates.get("vit")
+    if vit is None:  # It is frozen.
+      return updates
+    factors = backbone_factors(config, vit)
+    return updates | {"vit": jax.tree.map(lambda u, f: u * f, vit, factors)}
+
+  return optax.stateless(scale)
+
+
 def optimiser(
   config: ml_collections.ConfigDict, steps: int
 ) -> optax.GradientTransformation:
-  """AdamW on globally clipped gradients; the ViT learns at its own factor.
+  """AdamW on globally clipped gradients; the ViT learns at its own factors.
+
+  It takes what `trained` gives of the parameters.
 
   Source: Loshchilov & Hutter 2019 (arXiv 1711.05101).
   """
@@ -56,7 +99,7 @@ def optimiser(
     optax.add_decayed_weights(config.weight_decay, mask=_decayed),
     optax.partition(
       {
-        "backbone": optax.scale(config.backbone_factor),
+        "backbone": _scale_backbone(config),
         "rest": optax.identity(),
       },
       _group,

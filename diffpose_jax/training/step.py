@@ -46,7 +46,7 @@ def init_state(
     step=jnp.zeros((), jnp.int32),
     params=params,
     ema=params,
-    optimiser=optimiser.init(params),
+    optimiser=optimiser.init(optim.trained(config.train, params)),
   )
 
 
@@ -156,13 +156,17 @@ def make_step(
   """The function (state, batch) → (state, metrics), to be jitted."""
   parts = config.train.accumulate
 
-  def gradients(params, step, batch):
-    """Loss and gradients of the mean over the whole batch."""
+  def gradients(learning, params, step, batch):
+    """Loss of the mean over the whole batch; gradients of `learning`."""
     count = jnp.maximum(_weighed(batch).sum(), 1).astype(jnp.float32)
-    grad = jax.value_and_grad(functools.partial(loss_sum, config, skeleton))
+
+    def loss(learning, key, batch):
+      return loss_sum(config, skeleton, params | learning, key, batch)
+
+    grad = jax.value_and_grad(loss)
     key = jax.random.fold_in(jax.random.key(config.seed + 1), step)
     if parts == 1:
-      total = grad(params, key, batch)
+      total = grad(learning, key, batch)
       return jax.tree.map(lambda v: v / count, total)
     split = jax.tree.map(
       lambda v: v.reshape(v.shape[0] // parts, parts, *v.shape[1:]).swapaxes(
@@ -173,22 +177,30 @@ def make_step(
 
     def add(total, numbered):
       number, part = numbered
-      more = grad(params, jax.random.fold_in(key, number), part)
+      more = grad(learning, jax.random.fold_in(key, number), part)
       return jax.tree.map(jnp.add, total, more), None
 
-    zeros = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, params))
+    zeros = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, learning))
     total, _ = jax.lax.scan(add, zeros, (jnp.arange(parts), split))
     return jax.tree.map(lambda v: v / count, total)
 
   def step(state: State, batch: Batch) -> tuple[State, dict[str, jax.Array]]:
     batch = batch | {"key": clip_keys(config, state.step, batch)}
-    loss, grads = gradients(state.params, state.step, batch)
+    learning = optim.trained(config.train, state.params)
+    loss, grads = gradients(learning, state.params, state.step, batch)
     updates, optimiser_state = optimiser.update(
-      grads, state.optimiser, state.params
+      grads, state.optimiser, learning
     )
-    params = optax.apply_updates(state.params, updates)
-    ema = optim.average(state.ema, params, state.step, config.train.ema)
+    learning = optax.apply_updates(learning, updates)
+    ema = optim.average(
+      optim.trained(config.train, state.ema),
+      learning,
+      state.step,
+      config.train.ema,
+    )
     metrics = {"loss": loss, "gradient_norm": optax.tree.norm(grads)}
+    # What is frozen stays: the same array in, the same array out.
+    params, ema = state.params | learning, state.ema | ema
     return State(state.step + 1, params, ema, optimiser_state), metrics
 
   return step

@@ -1,7 +1,6 @@
 """Training: batches to weights, then the evaluation of the result."""
 
 import contextlib
-import functools
 import pathlib
 import signal
 import threading
@@ -15,11 +14,11 @@ import numpy as np
 from diffpose_jax import config as config_lib
 from diffpose_jax.data import instances, pipeline, prepare, prepared
 from diffpose_jax.evaluation import evaluate, measure
-from diffpose_jax.inference import network
 from diffpose_jax.inference import workdir as run_folder
 from diffpose_jax.model import sharding
 from diffpose_jax.pose import skeleton as skeletons
-from diffpose_jax.training import checks, log, optim, transfer
+from diffpose_jax.training import checks, log, optim
+from diffpose_jax.training import start as start_lib
 from diffpose_jax.training import step as step_lib
 from diffpose_jax.weights import checkpoint
 
@@ -33,6 +32,7 @@ def train(*, config: ml_collections.ConfigDict, workdir: str) -> dict[str, Any]:
   config_lib.check(config)
   folder = pathlib.Path(workdir)
   checks.check_workdir(config, folder)
+  checks.check_start(config, folder)
   sharding.use_cpu_devices(config.train.cpu_devices)
   mesh = sharding.mesh()
   checks.check_batches(config, mesh)
@@ -53,7 +53,9 @@ def train(*, config: ml_collections.ConfigDict, workdir: str) -> dict[str, Any]:
     checks.check_data(
       config, folder, [split, *mixed], checkpoints.latest() or 0
     )
-    state, start = _start(config, split.skeleton, checkpoints, mesh, steps)
+    state, start = start_lib.state(
+      config, split.skeleton, checkpoints, mesh, steps
+    )
     # From here on it is this run's.
     checks.write_data(folder, [split, *mixed])
     run_folder.save(folder, config, split.skeleton)
@@ -72,59 +74,6 @@ def train(*, config: ml_collections.ConfigDict, workdir: str) -> dict[str, Any]:
   finally:
     checkpoints.close()
   return evaluate.finish(config, folder, data)
-
-
-def _start(
-  config, skeleton, checkpoints, mesh, steps
-) -> tuple[step_lib.State, int]:
-  """The state to go on from: own checkpoint, `init_from`, or scratch."""
-  optimiser = optim.optimiser(config.train, steps)
-  place = sharding.replicated(mesh)
-  init = lambda: vars(  # noqa: E731
-    step_lib.init_state(config, skeleton, optimiser)
-  )
-  like = jax.tree.map(
-    lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=place),
-    jax.eval_shape(init),
-  )
-  latest = checkpoints.latest()
-  if latest is not None:
-    print(f"resuming from step {latest}", flush=True)
-    return step_lib.State(**checkpoints.restore(like, latest)), latest
-  if not config.train.init_from:
-    return step_lib.State(**jax.jit(init, out_shardings=place)()), 0
-  params = _averaged_of(
-    config, skeleton, pathlib.Path(config.train.init_from), place
-  )
-  return step_lib.State(
-    step=jax.device_put(np.int32(0), place),
-    params=params,
-    # Two copies: parameters and average are donated apart from each other.
-    ema=jax.tree.map(lambda v: v.copy(), params),
-    optimiser=jax.jit(optimiser.init, out_shardings=place)(params),
-  ), 0
-
-
-def _averaged_of(config, skeleton, source, place) -> Any:
-  """The averaged weights of another run, for the joints of this one."""
-  _, learned = run_folder.load(source)
-
-  def init(joints):
-    return network.init_params(config, joints, jax.random.key(config.seed))
-
-  like = jax.tree.map(
-    lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=place),
-    jax.eval_shape(functools.partial(init, learned)),
-  )
-  params, step = checkpoint.load_averaged(source, like)
-  print(f"starting from the weights of {source}, step {step}", flush=True)
-  if learned.joints == skeleton.joints:
-    return params
-  fresh = jax.jit(functools.partial(init, skeleton))()
-  params = transfer.to_skeleton(config, learned, skeleton, params, fresh)
-  new = [name for name in skeleton.joints if name not in learned.joints]
-  print(f"joints that they do not have: {', '.join(new) or 'none'}", flush=True)
-  return jax.device_put(params, place)
 
 
 def _loop(config, folder, mesh, checkpoints, splits, state, span) -> None:

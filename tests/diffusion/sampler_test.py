@@ -40,24 +40,34 @@ def test_oracle_gives_the_truth_for_any_number_of_steps(steps, eta):
   np.testing.assert_array_equal(found, truth)
 
 
-def _exact_denoiser(mean, deviation, xt, time):
+def _exact_denoiser(mean, deviation, xt, time, schedule="cosine"):
   """E[heatmap | xt] where the signal is Gaussian; scale 1."""
-  kept = process.alpha_bar(time)[:, None, None, None]
+  kept = process.alpha_bar(time, schedule=schedule)[:, None, None, None]
   gain = jnp.sqrt(kept) * deviation**2 / (kept * deviation**2 + 1 - kept)
   signal = mean + gain * (xt - jnp.sqrt(kept) * mean)
   return (signal + 1) / 2
 
 
-def test_ddim_error_halves_with_each_doubling_of_steps():
+@pytest.mark.parametrize("schedule", ["cosine", "linear"])
+def test_ddim_error_halves_with_each_doubling_of_steps(schedule):
   """On Gaussian data with the exact denoiser, DDIM is of first order.
 
-  The exact solution of its differential equation carries a standard normal
-  start x1 to mean + deviation * x1, closed form. The last evaluation returns
+  At ᾱ the signal is normal with mean √ᾱ mean and variance ᾱ deviation² + 1 -
+  ᾱ, and the exact solution of DDIM's differential equation keeps how many
+  deviations a point is from the mean: closed form. The last evaluation returns
   the denoiser's mean at the last time, which tends to that too.
   """
   mean, deviation = 0.1, 0.15
-  denoise = functools.partial(_exact_denoiser, mean, deviation)
+  denoise = functools.partial(
+    _exact_denoiser, mean, deviation, schedule=schedule
+  )
   keys = _keys(2)
+  start = jax.vmap(
+    lambda k: jax.random.normal(jax.random.fold_in(k, 0), SHAPE)
+  )(keys)
+  kept = float(process.alpha_bar(jnp.asarray(1.0), schedule=schedule))
+  spread = np.sqrt(kept * deviation**2 + 1 - kept)
+  exact = mean + deviation * (start - np.sqrt(kept) * mean) / spread
   errors = []
   for steps in (16, 32, 64, 128, 256):
     out = sampler.sample(
@@ -66,11 +76,8 @@ def test_ddim_error_halves_with_each_doubling_of_steps():
       SHAPE,
       jnp.asarray(sampler.time_grid(steps, 256)),
       jnp.asarray(steps),
+      sampler.Process(schedule=schedule),
     )
-    start = jax.vmap(
-      lambda k: jax.random.normal(jax.random.fold_in(k, 0), SHAPE)
-    )(keys)
-    exact = mean + deviation * start
     errors.append(float(jnp.abs((2 * out - 1) - exact).max()))
   ratios = np.array(errors[:-1]) / np.array(errors[1:])
   assert (ratios > 1.6).all() and (ratios < 2.6).all(), (errors, ratios)

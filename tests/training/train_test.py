@@ -18,6 +18,7 @@ from diffpose_jax.evaluation import evaluate
 from diffpose_jax.model import sharding
 from diffpose_jax.pose.skeleton import POSETRACK
 from diffpose_jax.training import checks, optim, train
+from diffpose_jax.training import start as start_lib
 from diffpose_jax.training import step as step_lib
 from diffpose_jax.weights import checkpoint
 
@@ -378,7 +379,7 @@ def test_averaged_weights_of_another_run_are_the_start(whole, root, tmp_path):
   averaged = _state(whole.folder, whole.config, 6)["ema"]
   config = _config(root, train__init_from=str(whole.folder))
   checkpoints = checkpoint.Checkpoints(tmp_path)
-  state, start = train._start(
+  state, start = start_lib.state(
     config, POSETRACK, checkpoints, sharding.mesh(), 6
   )
   checkpoints.close()

@@ -1,0 +1,127 @@
+"""The state that training goes on from: its own, another's, or a fresh one."""
+
+import functools
+import pathlib
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+import optax
+
+from diffpose_jax.inference import network
+from diffpose_jax.inference import workdir as run_folder
+from diffpose_jax.model import sharding
+from diffpose_jax.pose import skeleton as skeletons
+from diffpose_jax.training import optim, transfer
+from diffpose_jax.training import step as step_lib
+from diffpose_jax.weights import checkpoint, public
+
+
+def state(
+  config: ml_collections.ConfigDict,
+  skeleton: skeletons.Skeleton,
+  checkpoints: checkpoint.Checkpoints,
+  mesh: jax.sharding.Mesh,
+  steps: int,
+) -> tuple[step_lib.State, int]:
+  """The state to go on from, and how many steps it has behind it.
+
+  In this order: the workdir's own checkpoint; the averaged weights of another
+  run (`train.init_from`); public weights for the ViT (`model.init_from`) in a
+  fresh network; a fresh network. Says which. Raises ValueError for weights
+  that do not fit the network.
+  """
+  optimiser = optim.optimiser(config.train, steps)
+  place = sharding.replicated(mesh)
+  init = lambda: vars(  # noqa: E731
+    step_lib.init_state(config, skeleton, optimiser)
+  )
+  like = jax.tree.map(
+    lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=place),
+    jax.eval_shape(init),
+  )
+  latest = checkpoints.latest()
+  if latest is not None:
+    print(f"resuming from step {latest}", flush=True)
+    return step_lib.State(**checkpoints.restore(like, latest)), latest
+  if config.train.init_from:
+    params = _averaged_of(
+      config, skeleton, pathlib.Path(config.train.init_from), place
+    )
+  elif config.model.init_from:
+    params = _with_public_backbone(config, skeleton, like["params"], place)
+  else:
+    return step_lib.State(**jax.jit(init, out_shardings=place)()), 0
+  return _first(config, params, optimiser, place), 0
+
+
+def _first(
+  config: ml_collections.ConfigDict,
+  params: Any,
+  optimiser: optax.GradientTransformation,
+  place: jax.sharding.NamedSharding,
+) -> step_lib.State:
+  """The state before the first step, of these parameters."""
+  begin = jax.jit(optimiser.init, out_shardings=place)
+  return step_lib.State(
+    step=jax.device_put(np.int32(0), place),
+    params=params,
+    # Two copies: parameters and average are donated apart from each other.
+    ema=jax.tree.map(lambda v: v.copy(), params),
+    optimiser=begin(optim.trained(config.train, params)),
+  )
+
+
+def _with_public_backbone(config, skeleton, like, place) -> Any:
+  """Fresh parameters but for the ViT's, which are public weights."""
+  loaded, account = public.load_backbone(
+    pathlib.Path(config.model.init_from),
+    like["vit"],
+    heads=network.backbone(config).heads,
+  )
+  vit = jax.tree.map(
+    lambda s, v: jax.device_put(v.astype(s.dtype), place), like["vit"], loaded
+  )
+
+  @functools.partial(jax.jit, out_shardings=place)
+  def fresh():
+    key = jax.random.key(config.seed)
+    params = network.init_params(config, skeleton, key)
+    return {name: tree for name, tree in params.items() if name != "vit"}
+
+  unused = len(account.unused)
+  print(
+    f"starting with the backbone of {account.source} ({account.format}; "
+    f"{unused or 'no'} of its arrays not used), the rest is new",
+    flush=True,
+  )
+  return fresh() | {"vit": vit}
+
+
+def _averaged_of(config, skeleton, source, place) -> Any:
+  """The averaged weights of another run, for the joints of this one."""
+  theirs, learned = run_folder.load(source)
+
+  def init(joints):
+    return network.init_params(config, joints, jax.random.key(config.seed))
+
+  like = jax.tree.map(
+    lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=place),
+    jax.eval_shape(functools.partial(init, learned)),
+  )
+  params, step = checkpoint.load_averaged(source, like)
+  heads, others = (network.backbone(c).heads for c in (config, theirs))
+  if heads != others:  # Shapes do not show it.
+    raise ValueError(
+      f"{source}: trained with {others} attention heads, but this network has "
+      f"{heads}; give --config.model.heads={others}"
+    )
+  print(f"starting from the weights of {source}, step {step}", flush=True)
+  if learned.joints == skeleton.joints:
+    return params
+  fresh = jax.jit(functools.partial(init, skeleton))()
+  params = transfer.to_skeleton(config, learned, skeleton, params, fresh)
+  new = [name for name in skeleton.joints if name not in learned.joints]
+  print(f"joints that they do not have: {', '.join(new) or 'none'}", flush=True)
+  return jax.device_put(params, place)
