@@ -93,6 +93,12 @@ VERBS = {
     "unpack an archive of a data set: checked first, whole or not at all",
     (Form(("source", "out")),),
   ),
+  "convert": Verb(
+    "diffpose_jax.weights.convert",
+    "main",
+    "turn public ViT or ViTPose weights into a folder to start training from",
+    (Form(("source", "out")),),
+  ),
 }
 
 # name: (type, what it says). A flag means the same for every verb.
@@ -144,7 +150,8 @@ FLAGS: dict[str, tuple[type, str]] = {
   "skip": (float, "share of pictures that may be left out as unreadable"),
   "source": (
     pathlib.Path,
-    "folder of the data set as published; unpack: its zip or tar",
+    "folder of the data set as published; unpack: its zip or tar; convert: "
+    "file of weights",
   ),
 }
 

@@ -23,7 +23,7 @@ FLOORS = (
 # They take plain arguments, so that each can be used without the rest.
 WITHOUT_CONFIG = ("model", "diffusion", "pose")
 # Not installed with the package: imported where used, inside `try`.
-OPTIONAL = ("jax_cuda", "torch", "flatbuffers", "safetensors", "av")
+OPTIONAL = ("jax_cuda", "torch", "av")
 
 
 def modules(root: pathlib.Path) -> dict[str, ast.Module]:
