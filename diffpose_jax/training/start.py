@@ -90,10 +90,15 @@ def _with_public_backbone(config, skeleton, like, place) -> Any:
     params = network.init_params(config, skeleton, key)
     return {name: tree for name, tree in params.items() if name != "vit"}
 
-  unused = len(account.unused)
+  facts = [
+    account.format,
+    f"{len(account.unused) or 'no'} of its arrays not used",
+  ]
+  if account.resized:
+    facts.append(f"position embedding {account.placed}")
   print(
-    f"starting with the backbone of {account.source} ({account.format}; "
-    f"{unused or 'no'} of its arrays not used), the rest is new",
+    f"starting with the backbone of {account.source} "
+    f"({'; '.join([*facts, *account.notes])}), the rest is new",
     flush=True,
   )
   return fresh() | {"vit": vit}

@@ -18,6 +18,14 @@ class Account:
   resized: tuple[tuple[int, int], tuple[int, int]] | None  # grids: from, to
   notes: tuple[str, ...] = ()  # what the file does not say and was assumed
 
+  @property
+  def placed(self) -> str:
+    """What became of the position embedding's grid."""
+    if self.resized is None:
+      return "as it was"
+    (y, x), (new_y, new_x) = self.resized
+    return f"resized from {y}x{x} to {new_y}x{new_x} patches"
+
   def table(self) -> str:
     """The account, a line a fact."""
     rows = [
@@ -27,18 +35,11 @@ class Account:
       ("size", self.size),
       ("keys used", str(self.used)),
       ("keys unused", f"{len(self.unused)}{_listed(self.unused)}"),
-      ("position embedding", _resized(self.resized)),
+      ("position embedding", self.placed),
     ]
     rows += [("note", note) for note in self.notes]
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:<{width}}  {text}" for name, text in rows)
-
-
-def _resized(grids: tuple[tuple[int, int], tuple[int, int]] | None) -> str:
-  if grids is None:
-    return "as it was"
-  (y, x), (new_y, new_x) = grids
-  return f"resized from {y}x{x} to {new_y}x{new_x} patches"
 
 
 def _listed(names: tuple[str, ...]) -> str:

@@ -13,7 +13,7 @@ from diffpose_jax.pose.skeleton import POSETRACK
 from diffpose_jax.training import checks, optim
 from diffpose_jax.training import start as start_lib
 from diffpose_jax.training import step as step_lib
-from diffpose_jax.weights import checkpoint, public
+from diffpose_jax.weights import account, checkpoint, public
 
 
 def _config(**changes):
@@ -65,10 +65,17 @@ def loader(monkeypatch):
     rng = np.random.default_rng(7)
     vit = jax.tree.map(lambda s: rng.standard_normal(s.shape, np.float32), like)
     given.update(vit)
-    account = public.Account(
-      format="ViTPose", source="vit.pth", unused=("head.weight", "head.bias")
+    told = account.Account(
+      format="ViTPose",
+      source="vit.pth",
+      sha256="ab" * 32,
+      size="B",
+      used=3,
+      unused=("head.weight", "head.bias"),
+      resized=((14, 14), (16, 12)),
+      notes=("heads were assumed",),
     )
-    return vit, account
+    return vit, told
 
   monkeypatch.setattr(public, "load_backbone", load)
   return calls, given
@@ -100,7 +107,8 @@ def test_public_weights_fill_the_vit_and_nothing_else(
   line = capsys.readouterr().out
   assert line == (
     "starting with the backbone of vit.pth (ViTPose; 2 of its arrays not "
-    "used), the rest is new\n"
+    "used; position embedding resized from 14x14 to 16x12 patches; heads were "
+    "assumed), the rest is new\n"
   )
 
 
