@@ -99,6 +99,12 @@ VERBS = {
     "turn public ViT or ViTPose weights into a folder to start training from",
     (Form(("source", "out")),),
   ),
+  "benchmark": Verb(
+    "diffpose_jax.benchmark.verb",
+    "main",
+    "measure the network on this machine, side by side with its own parts",
+    (Form((), ("config", "out", "rows", "pairs", "batches", "calls")),),
+  ),
 }
 
 # name: (type, what it says). A flag means the same for every verb.
@@ -139,7 +145,10 @@ FLAGS: dict[str, tuple[type, str]] = {
   "mixed_protocols": (bool, "compare results of different protocols"),
   "zip": (pathlib.Path, "archive of the prediction files to write"),
   "input": (pathlib.Path, "video, or folder of frames"),
-  "out": (pathlib.Path, "what to write: evaluate: a JSON file; else a folder"),
+  "out": (
+    pathlib.Path,
+    "what to write: evaluate, benchmark: a JSON file; else a folder",
+  ),
   "root": (pathlib.Path, "data set's root; default: the one trained on"),
   "dataset": (
     str,
@@ -153,6 +162,10 @@ FLAGS: dict[str, tuple[type, str]] = {
     "folder of the data set as published; unpack: its zip or tar; convert: "
     "file of weights",
   ),
+  "rows": (str, "comma-separated, as P3,P4; default: all; docs/benchmarks.md"),
+  "pairs": (int, "rounds in which what is compared takes turns; default 7"),
+  "batches": (str, "comma-separated clips a call, as 1,8, for throughput"),
+  "calls": (int, "among which recompilations are counted; default 100"),
 }
 
 
@@ -164,4 +177,6 @@ LOWEST = {
   "seed": 0,
   "eta": 0.0,
   "skip": 0.0,
+  "pairs": 1,
+  "calls": 1,
 }
