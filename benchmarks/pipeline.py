@@ -45,12 +45,12 @@ from PIL import Image
 from diffpose_jax import config as config_lib
 from diffpose_jax.data import (
   augment,
-  clips,
   images,
   instances,
   pipeline,
   prepare,
   prepared,
+  warping,
 )
 from diffpose_jax.pose import geometry, skeleton
 
@@ -117,7 +117,7 @@ class Reading:
         row: kept[row] if row in kept else self._decode(row) for row in rows
       }
       frames = [kept[row] for row in rows]
-      clips.warp(frames, affines[i % len(self.rows)], self.size)
+      warping.warp(frames, affines[i % len(self.rows)], self.size)
 
   def _decode(self, row: int) -> np.ndarray:
     return images.decode(self.split.jpeg(row), place=self.split.place(row))

@@ -28,7 +28,9 @@ def _environment(monkeypatch, tmp_path):
 
 def test_the_default_is_a_private_folder_at_home(tmp_path):
   path = compile_cache.use()
-  assert path == tmp_path / ".cache" / "diffpose_jax" / "xla"
+  assert (
+    path is not None and path == tmp_path / ".cache" / "diffpose_jax" / "xla"
+  )
   assert stat.S_IMODE(path.stat().st_mode) == 0o700
   assert os.environ[compile_cache.VARIABLE] == str(path)
   assert compile_cache.folder() == path

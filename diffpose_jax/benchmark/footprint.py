@@ -1,8 +1,9 @@
 """Memory beside the activations that must live at once (P15).
 
-These are counted from the architecture: at the widest place of the encoder and of the decoder: a layer's input and
-output, and what is needed after it. Memory that an implementation takes beyond
-them (copies, paddings, gathered patches) is not counted.
+These are counted from the architecture, at the widest place of the encoder and
+of the decoder: a layer's input and output, and what is needed after it. Memory
+that an implementation takes beyond them (copies, paddings, gathered patches) is
+not counted.
 """
 
 import dataclasses

@@ -41,7 +41,7 @@ class Subject:
   @property
   def tolerance(self) -> float:
     """How far equal outputs may be apart."""
-    return TOLERANCES[str(self.config.model.dtype)]
+    return TOLERANCES[str(network.compute_dtype(self.config))]
 
   @property
   def count(self) -> flops.Count:
@@ -138,7 +138,7 @@ def sizes(subject: Subject) -> dict[str, Any]:
     "parameters": int(count),
     "frames": config_lib.frames(config),
     "picture": list(config.data.size),
-    "dtype": str(config.model.dtype),
+    "dtype": str(network.compute_dtype(config)),
     "gflop_encoder": subject.count.encoder / 1e9,
     "gflop_decoder": subject.count.decoder / 1e9,
   }

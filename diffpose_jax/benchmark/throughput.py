@@ -11,6 +11,7 @@ from diffpose_jax.benchmark import measure, plain_step, training
 from diffpose_jax.benchmark import subject as subject_lib
 from diffpose_jax.benchmark.result import Bar, Row
 from diffpose_jax.benchmark.subject import blocking
+from diffpose_jax.inference import network
 from diffpose_jax.model import diffpose
 
 CHAIN = 4  # matrix products one after the other
@@ -92,7 +93,7 @@ def utilisation(
   subject: subject_lib.Subject, pairs: int, batches: tuple[int, ...]
 ) -> Iterator[Row]:
   """P7: at several batches; the bars are for the best batch of each."""
-  dtype = str(subject.config.model.dtype)
+  dtype = str(network.compute_dtype(subject.config))
   product, product_flop = matrices(dtype)
   for name, make, flop in contenders(subject):
     rows = []

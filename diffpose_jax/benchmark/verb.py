@@ -91,7 +91,6 @@ def default() -> ml_collections.ConfigDict:
   """The demo's network and small batches on CPU, else the paper's network."""
   config = config_lib.default()
   if jax.default_backend() != "cpu":
-    config.model.dtype = "bfloat16"
     return config
   config.data.size = (128, 96)
   config.data.span = 1

@@ -264,7 +264,10 @@ def options_of(config: ml_collections.ConfigDict, **given: Any) -> Options:
 def _walk(config: ml_collections.ConfigDict, steps: int) -> Walk:
   """What to walk for so many steps, as traced arguments."""
   times = sampler.time_grid(steps, config.evaluate.max_steps)
-  return jnp.asarray(times), jnp.asarray(steps, jnp.int32)
+  # On all devices at once, so that no call moves them.
+  return jax.device_put(
+    (times, np.int32(steps)), sharding.replicated(sharding.mesh())
+  )
 
 
 def _check_finite(broken: Bool[np.ndarray, "m b k"]) -> None:

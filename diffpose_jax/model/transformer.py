@@ -90,8 +90,13 @@ class Attention(nn.Module):
       return dense(d, "out")(mixed.reshape(b, n, d))
     q, k, v = (qkv[:, :, i].swapaxes(1, 2) for i in range(3))
     logits = jnp.einsum("bhqd,bhkd->bhqk", q * width**-0.5, k)
-    weights = jax.nn.softmax(logits.astype(jnp.float32)).astype(v.dtype)
-    mixed = jnp.einsum("bhqk,bhkd->bhqd", weights, v)
+    logits = logits.astype(jnp.float32)
+    highest = jax.lax.stop_gradient(logits.max(axis=-1, keepdims=True))
+    weights = jnp.exp(logits - highest)
+    # The softmax's division comes last, where there are fewer numbers to divide.
+    total = weights.sum(axis=-1, keepdims=True)
+    mixed = jnp.einsum("bhqk,bhkd->bhqd", weights.astype(v.dtype), v)
+    mixed = (mixed / total).astype(v.dtype)
     return dense(d, "out")(mixed.swapaxes(1, 2).reshape(b, n, d))
 
 

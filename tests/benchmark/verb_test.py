@@ -81,7 +81,7 @@ def test_the_default_is_the_demos_network():
 def test_elsewhere_it_is_the_papers(monkeypatch):
   monkeypatch.setattr(verb.jax, "default_backend", lambda: "gpu")
   config = verb.default()
-  assert (config.model.size, config.model.dtype) == ("B", "bfloat16")
+  assert (config.model.size, config.model.dtype) == ("B", "auto")
 
 
 @pytest.mark.parametrize(
