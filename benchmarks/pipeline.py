@@ -45,6 +45,7 @@ from PIL import Image
 from diffpose_jax import config as config_lib
 from diffpose_jax.data import (
   augment,
+  clips,
   images,
   instances,
   pipeline,
