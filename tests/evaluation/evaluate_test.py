@@ -262,6 +262,7 @@ def test_weights_with_ground_truth_boxes(workdir, tmp_path, capsys):
     "seed": 0,
     "eta": 0.0,
     "decode": "refine",
+    "dtype": "float32",
     "training_step": 3,
     "code_version": protocol_lib.code_version(),
   }
