@@ -10,6 +10,7 @@ import pytest
 from diffpose_jax import main
 from diffpose_jax.inference import workdir as run_folder
 from diffpose_jax.pose.skeleton import COCO, POSETRACK
+from diffpose_jax.training import start as start_lib
 from diffpose_jax.training import train
 
 JOINTS = ["left_hand", "right_hand", "nose", "left_foot", "right_foot"]
@@ -203,7 +204,7 @@ def test_named_joints_of_the_same_data(workdir, root, tmp_path, monkeypatch):
     learned.append(skeleton)
     raise InterruptedError
 
-  monkeypatch.setattr(train, "_start", start)
+  monkeypatch.setattr(start_lib, "state", start)
   more = f"--config.data.prepared={workdir / 'data'}"
   for name, expected in (("posetrack", POSETRACK), ("coco", COCO)):
     named = f"--config.data.skeleton={name}"
