@@ -1,5 +1,7 @@
 """A tiny network to measure."""
 
+import contextlib
+
 import pytest
 
 from diffpose_jax import config as config_lib
@@ -7,12 +9,24 @@ from diffpose_jax.benchmark import subject as subject_lib
 from diffpose_jax.model import diffpose
 
 
-@pytest.fixture(scope="session")
-def config():
-  """The network's size is known by name as long as the tests here run."""
+@contextlib.contextmanager
+def _known_by_name():
+  """The tiny network's size is known by name."""
   with pytest.MonkeyPatch.context() as patch:
     patch.setitem(diffpose.SIZES, "tiny", diffpose.Size(24, 1, 2))
-    yield _config()
+    yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _tiny():
+  """For the files of this folder alone: others count the sizes."""
+  with _known_by_name():
+    yield
+
+
+@pytest.fixture(scope="session")
+def config():
+  return _config()
 
 
 def _config():
@@ -33,4 +47,5 @@ def _config():
 
 @pytest.fixture(scope="session")
 def subject(config):
-  return subject_lib.make(config)
+  with _known_by_name():  # What is of the session is made first.
+    return subject_lib.make(config)
