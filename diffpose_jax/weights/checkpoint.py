@@ -1,135 +1,256 @@
-"""Checkpoints of a run, written in the background by Orbax."""
+"""Checkpoints of a run, written in the background by Orbax.
 
-import functools
+Each is sealed (see `seal`) before it gets its step's name; the newest and the
+best are kept.
+"""
+
 import hashlib
 import pathlib
+import time
+from collections.abc import Callable, Mapping
+from concurrent import futures
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from orbax.checkpoint.checkpoint_managers import preservation_policy as policy
+from absl import logging
 
-_FOLDER = "checkpoints"
+from diffpose_jax.weights import restore, seal, steps
+
+_PAUSES = (1.0, 5.0, 25.0)  # seconds before another try to save
 
 
 class Checkpoints:
-  """The checkpoints of a workdir: the latest and the best are kept."""
+  """The checkpoints of a workdir, of which one may be on its way to disk.
 
-  def __init__(self, workdir: pathlib.Path):
-    # max_to_keep with best_fn would delete the newest where it is not among
-    # the best, and a resume would lose work; hence the explicit policy.
-    keep = policy.AnyPreservationPolicy(
-      [
-        policy.LatestN(1),
-        policy.BestN(get_metric_fn=lambda metrics: metrics["ap"], n=1),
-      ]
-    )
-    self._manager = ocp.CheckpointManager(
-      (workdir / _FOLDER).absolute(),
-      options=ocp.CheckpointManagerOptions(preservation_policy=keep),
-    )
+  Every process of a run calls the same methods; process 0 seals and tidies.
+  """
+
+  def __init__(
+    self,
+    workdir: pathlib.Path,
+    *,
+    about: Mapping[str, Any] | None = None,
+    guard: Callable[[], None] = lambda: None,
+  ):
+    """Makes the folder, and clears away what a killed run left in it.
+
+    Args:
+      workdir: of the run.
+      about: what manifests say of it, values of JSON.
+      guard: is called before each save; what it raises stops it.
+    """
+    self._folder = (workdir / steps.FOLDER).absolute()
+    self._about = dict(about or {})
+    self._guard = guard
+    # Made in the background, a folder that cannot be made would leave threads
+    # that wait for it and keep the process from ending for 20 minutes.
+    here = ocp.options.AsyncOptions(create_directories_asynchronously=False)
+    self._writer = ocp.AsyncCheckpointer(restore.handler(), async_options=here)
+    self._pool = futures.ThreadPoolExecutor(1, "checkpoint")
+    # The step on its way, and what ends when it is there.
+    self._saving: tuple[int, futures.Future] | None = None
+    if _first():
+      self._folder.mkdir(parents=True, exist_ok=True)
+      steps.tidy(self._folder)
 
   def latest(self) -> int | None:
-    """The newest complete step, None where there is none."""
-    return self._manager.latest_step()
+    """The newest step, also one on its way; None where there is none."""
+    there = steps.usable(self._folder)
+    if self._saving and not self.failed():
+      there.append(self._saving[0])
+    return max(there, default=None)
 
-  def save(self, state: Any, step: int, ap: float) -> None:
-    """Starts writing `state`; `ap` is what "best" is measured by."""
-    self._manager.save(
-      step,
-      args=ocp.args.Composite(
-        state=ocp.args.StandardSave(state),
-        position=ocp.args.JsonSave({"step": step}),
-      ),
-      metrics={"ap": ap if np.isfinite(ap) else -1.0},
-    )
+  def save(
+    self, state: Any, step: int, ap: float, *, wait: bool = False
+  ) -> None:
+    """Starts writing `state`; `ap` is what "best" is measured by.
+
+    Where the save before failed, or this cannot start, it waits and tries
+    again with pauses, as it does with `wait`.
+
+    Raises ValueError where no try succeeds; older checkpoints stay.
+    """
+    failure = self._settled()
+    if failure:
+      logging.warning(
+        "%s: a checkpoint could not be written (%s); step %d is saved instead",
+        self._folder,
+        restore.one_line(failure),
+        step,
+      )
+    wait = wait or failure is not None
+    for pause in (*_PAUSES, None):
+      failure = self._start(state, step, ap)
+      if wait and not failure:
+        failure = self._settled()
+      if not failure:
+        return
+      # The other hosts would not know that they should try again.
+      if pause is None or jax.process_count() > 1:
+        raise self._given_up(step, failure) from failure
+      logging.warning(
+        "%s: checkpoint %d could not be written (%s); next try in %g s",
+        self._folder,
+        step,
+        restore.one_line(failure),
+        pause,
+      )
+      time.sleep(pause)
+      wait = True
+
+  def failed(self) -> bool:
+    """True once the newest save failed; it does not wait for it."""
+    if self._saving is None or not self._saving[1].done():
+      return False
+    return self._saving[1].exception() is not None
 
   def restore(self, like: Any, step: int) -> Any:
     """The state saved at `step`, placed as the abstract tree `like` says.
 
-    Raises ValueError where the saved tree has another shape.
+    Raises ValueError where it is damaged or of another shape.
     """
-    restored = self._manager.restore(
-      step,
-      args=ocp.args.Composite(
-        state=ocp.args.StandardRestore(like), position=ocp.args.JsonRestore()
-      ),
+    return restore.whole(self._folder / str(step), like)[0]
+
+  def restore_newest(
+    self, like: Any, *, start_over: bool = False
+  ) -> tuple[Any, int] | None:
+    """The newest state that is as it was saved, and its step.
+
+    What is damaged goes to quarantine, and the step before it is tried.
+
+    Args:
+      like: tree of ShapeDtypeStructs with shardings.
+      start_over: return None, too, where all are damaged.
+
+    Returns None where there are none. Raises ValueError where all are damaged,
+    or they are of another network or version.
+    """
+    remedy = (
+      "bring one back from a copy, or train from the start by "
+      "--config.train.start_over=true"
     )
-    if restored.position["step"] != step:
-      raise ValueError(
-        f"checkpoint {step} holds the data position of step "
-        f"{restored.position['step']}; delete it and resume from an older one"
+    try:
+      found = restore.newest(
+        self._folder,
+        lambda place: restore.whole(place, like),
+        put_away=self._put_away if _first() else None,
       )
-    return restored.state
+    except seal.Damaged as error:
+      if start_over:
+        return None
+      raise ValueError(f"{error}; {remedy}") from error
+    if found:
+      (state, about), step = found
+      for name in sorted(about.keys() & self._about.keys()):
+        if about[name] != self._about[name]:
+          logging.warning("checkpoint %d was made with other %s", step, name)
+      return state, step
+    lost = steps.quarantined(self._folder)
+    if lost and not start_over:
+      raise ValueError(
+        f"{self._folder}: no good checkpoint, but {', '.join(lost)} in "
+        f"{steps.QUARANTINE}; {remedy}"
+      )
+    return None
 
   def close(self) -> None:
-    """Waits for writes under way."""
-    self._manager.wait_until_finished()
-    self._manager.close()
+    """Waits for writes under way.
+
+    Raises ValueError where the last one failed.
+    """
+    failure = self._settled()
+    self._writer.close()
+    self._pool.shutdown()
+    if failure:
+      raise self._given_up(None, failure) from failure
+
+  def _start(self, state: Any, step: int, ap: float) -> Exception | None:
+    """Begins to write; what went wrong, if it did."""
+    self._guard()
+    place = steps.being_written(self._folder, step)
+    try:
+      place.mkdir(exist_ok=True)
+      seen = seal.views(state)
+      self._writer.save(place / restore.STATE, args=ocp.args.PyTreeSave(state))
+    except Exception as error:
+      self._discard(step)
+      return error
+    quality = float(ap) if np.isfinite(ap) else None
+    finish = self._pool.submit(self._finish, step, quality, seen)
+    self._saving = step, finish
+    return None
+
+  def _finish(
+    self, step: int, quality: float | None, seen: Mapping[str, seal.Seen]
+  ) -> None:
+    """Waits for Orbax, seals the step and gives it its name."""
+    place = steps.being_written(self._folder, step)
+    try:
+      leaves = seal.leaf_sums(seen) if _first() else {}
+      self._writer.wait_until_finished()
+      if _first():
+        seal.write(
+          place,
+          step=step,
+          quality=quality,
+          about=self._about,
+          leaves=leaves,
+        )
+        place.rename(self._folder / str(step))
+        steps.drop_unneeded(self._folder)
+    except BaseException:
+      self._discard(step)
+      raise
+
+  def _settled(self) -> BaseException | None:
+    """Waits for the save under way; what went wrong, if it did."""
+    if self._saving is None:
+      return None
+    failure = self._saving[1].exception()
+    self._saving = None
+    return failure
+
+  def _discard(self, step: int) -> None:
+    if _first():
+      steps.discard(self._folder, step)
+
+  def _put_away(self, step: int) -> pathlib.Path:
+    return steps.quarantine(self._folder, step)
+
+  def _given_up(self, step: int | None, failure: BaseException) -> ValueError:
+    """The error with which training stops."""
+    which = "the last checkpoint" if step is None else f"checkpoint {step}"
+    newest = max(steps.usable(self._folder), default=None)
+    return ValueError(
+      f"{self._folder}: {which} could not be written "
+      f"({restore.one_line(failure)}); the newest good one is of step {newest}: "
+      "make room or correct the rights, and the same command goes on from there"
+    )
+
+
+def _first() -> bool:
+  return jax.process_index() == 0
 
 
 def load_averaged(workdir: pathlib.Path, like: Any) -> tuple[Any, int]:
-  """Averaged (EMA) weights of the newest checkpoint and its step.
+  """Averaged (EMA) weights of the newest good checkpoint and its step.
 
   Args:
     workdir: of a training run.
     like: tree of ShapeDtypeStructs with shardings, the model's parameters.
 
-  Raises ValueError where there is no checkpoint or it is of another model.
+  Raises ValueError where there is no good checkpoint or it is of another model.
   """
-  folder = workdir / _FOLDER
-  steps = (
-    ocp.utils.checkpoint_steps(folder.absolute()) if folder.is_dir() else []
-  )
-  if not steps:
+  folder = workdir / steps.FOLDER
+  found = restore.newest(folder, lambda place: restore.part(place, "ema", like))
+  if found is None:
     raise ValueError(
       f"{workdir}: no checkpoint here (looked in {folder}); give the workdir "
       "of a training run"
     )
-  step = max(steps)
-  place = folder / str(step)
-  target = {"ema": like}
-  restore_args = jax.tree.map(
-    lambda leaf: ocp.ArrayRestoreArgs(sharding=leaf.sharding, dtype=leaf.dtype),
-    target,
-  )
-  path = (place / "state").absolute()
-  handler = ocp.PyTreeCheckpointHandler()
-  # A partial restore is silent about leaves that only one side has.
-  _check_same(handler.metadata(path).tree["ema"], like, place)
-  with ocp.Checkpointer(handler) as reader:
-    tree = reader.restore(
-      path,
-      args=ocp.args.PyTreeRestore(
-        item=target, restore_args=restore_args, partial_restore=True
-      ),
-    )
-  return tree["ema"], step
-
-
-def _check_same(saved: Any, like: Any, place: pathlib.Path) -> None:
-  """Raises ValueError naming leaves that differ in name or shape."""
-  there, wanted = _shapes(saved), _shapes(like)
-  differing = [
-    f"{name} is {there.get(name, 'absent')}, "
-    f"the model's is {wanted.get(name, 'absent')}"
-    for name in sorted(there.keys() | wanted.keys())
-    if there.get(name) != wanted.get(name)
-  ]
-  if differing:
-    more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
-    raise ValueError(
-      f"{place}: not weights of this model: {'; '.join(differing[:3])}{more}; "
-      "take the config that they were trained with"
-    )
-
-
-def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-  """Shapes of the leaves by their paths, as vit/stem/kernel."""
-  flat = jax.tree_util.tree_flatten_with_path(tree)[0]
-  name = functools.partial(jax.tree_util.keystr, simple=True, separator="/")
-  return {name(path): tuple(leaf.shape) for path, leaf in flat}
+  return found
 
 
 def weights_hash(params: Any) -> str:

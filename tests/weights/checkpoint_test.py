@@ -9,45 +9,15 @@ from diffpose_jax.model import sharding
 from diffpose_jax.weights import checkpoint
 
 
-def _state(value: float, rows: int = 3):
-  """A state with the parts that a run's state has."""
-  params = {"vit": {"kernel": jnp.full((rows, 5), value)}, "bias": jnp.ones(7)}
-  return {
-    "step": jnp.asarray(int(value), jnp.int32),
-    "params": params,
-    "ema": jax.tree.map(lambda v: v + 0.25, params),
-    "optimiser": (jnp.full(2, value), {"mu": jnp.full(11, -value)}),
-  }
-
-
-def _like(tree):
-  place = sharding.replicated(sharding.mesh())
-  return jax.tree.map(
-    lambda v: jax.ShapeDtypeStruct(v.shape, v.dtype, sharding=place), tree
-  )
-
-
-def _save(workdir, aps):
-  """Checkpoints of steps 1, 2, …, each with the AP given."""
-  checkpoints = checkpoint.Checkpoints(workdir)
-  for step, ap in enumerate(aps, start=1):
-    checkpoints.save(_state(float(step)), step, ap)
-  checkpoints.close()
-
-
 def _kept(workdir):
   return sorted(int(p.name) for p in (workdir / "checkpoints").iterdir())
 
 
-def _equal(a, b):
-  jax.tree.map(np.testing.assert_array_equal, a, b)
-
-
 @pytest.fixture(scope="module")
-def three(tmp_path_factory):
+def three(states, tmp_path_factory):
   """A workdir after three checkpoints, of which the first was the best."""
   workdir = tmp_path_factory.mktemp("run")
-  _save(workdir, [5.0, 1.0, 2.0])
+  states.save(workdir, [5.0, 1.0, 2.0])
   return workdir
 
 
@@ -55,39 +25,41 @@ def test_the_newest_and_the_best_are_kept(three):
   assert _kept(three) == [1, 3]
 
 
-def test_a_checkpoint_that_was_not_measured_is_never_the_best(tmp_path):
-  _save(tmp_path, [0.0, float("nan"), float("nan")])
+def test_a_checkpoint_that_was_not_measured_is_never_the_best(tmp_path, states):
+  states.save(tmp_path, [0.0, float("nan"), float("nan")])
   assert _kept(tmp_path) == [1, 3]
 
 
-def test_a_state_comes_back_bit_for_bit_where_it_is_wanted(three):
+def test_a_state_comes_back_bit_for_bit_where_it_is_wanted(three, states):
   checkpoints = checkpoint.Checkpoints(three)
   assert checkpoints.latest() == 3
-  restored = checkpoints.restore(_like(_state(0.0)), 3)
-  best = checkpoints.restore(_like(_state(0.0)), 1)
+  restored = checkpoints.restore(states.like(states.state(0.0)), 3)
+  best = checkpoints.restore(states.like(states.state(0.0)), 1)
   checkpoints.close()
-  _equal(restored, _state(3.0))
-  _equal(best, _state(1.0))
+  states.equal(restored, states.state(3.0))
+  states.equal(best, states.state(1.0))
   assert restored["step"].dtype == jnp.int32
   for leaf in jax.tree.leaves(restored):
     assert leaf.sharding == sharding.replicated(sharding.mesh())
 
 
-def test_the_averaged_weights_are_the_newest(three):
-  params, step = checkpoint.load_averaged(three, _like(_state(0.0)["ema"]))
+def test_the_averaged_weights_are_the_newest(three, states):
+  params, step = checkpoint.load_averaged(
+    three, states.like(states.state(0.0)["ema"])
+  )
   assert step == 3
-  _equal(params, _state(3.0)["ema"])
+  states.equal(params, states.state(3.0)["ema"])
 
 
-def test_weights_of_another_shape_are_refused_by_name(three):
-  like = _like(_state(0.0, rows=4)["ema"])
+def test_weights_of_another_shape_are_refused_by_name(three, states):
+  like = states.like(states.state(0.0, rows=4)["ema"])
   message = r"3: .* vit/kernel is \(3, 5\), the model's is \(4, 5\); take"
   with pytest.raises(ValueError, match=message):
     checkpoint.load_averaged(three, like)
 
 
-def test_weights_of_another_network_are_refused(three):
-  like = _like(_state(0.0)["ema"])
+def test_weights_of_another_network_are_refused(three, states):
+  like = states.like(states.state(0.0)["ema"])
   like["strl"] = like["bias"]
   message = r"checkpoints/3: .* strl is absent, the model's is \(7,\); take"
   with pytest.raises(ValueError, match=message) as caught:
@@ -99,11 +71,11 @@ def test_weights_of_another_network_are_refused(three):
     checkpoint.load_averaged(three, like)
 
 
-def test_a_folder_without_checkpoints_is_named(tmp_path):
+def test_a_folder_without_checkpoints_is_named(tmp_path, states):
   for make in (lambda: None, (tmp_path / "checkpoints").mkdir):
     make()
     with pytest.raises(ValueError, match=f"{tmp_path}: no checkpoint here"):
-      checkpoint.load_averaged(tmp_path, _like(_state(0.0)["ema"]))
+      checkpoint.load_averaged(tmp_path, states.like(states.state(0.0)["ema"]))
 
 
 def test_a_new_run_has_no_checkpoint(tmp_path):
@@ -112,13 +84,15 @@ def test_a_new_run_has_no_checkpoint(tmp_path):
   checkpoints.close()
 
 
-def test_a_write_that_was_cut_off_does_not_count(tmp_path):
-  _save(tmp_path, [1.0])
+def test_a_write_that_was_cut_off_does_not_count(tmp_path, states):
+  states.save(tmp_path, [1.0])
   left = tmp_path / "checkpoints" / "2.orbax-checkpoint-tmp-0"
   left.mkdir()
-  params, step = checkpoint.load_averaged(tmp_path, _like(_state(0.0)["ema"]))
+  params, step = checkpoint.load_averaged(
+    tmp_path, states.like(states.state(0.0)["ema"])
+  )
   assert step == 1
-  _equal(params, _state(1.0)["ema"])
+  states.equal(params, states.state(1.0)["ema"])
   checkpoints = checkpoint.Checkpoints(tmp_path)
   assert checkpoints.latest() == 1
   checkpoints.close()

@@ -1,14 +1,15 @@
-"""Random weights under the names of other programs, for the tests of this folder."""
+"""Weights under the names of other programs, and small states to be saved."""
 
 import math
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
 
-from diffpose_jax.model import vit
-from diffpose_jax.weights import public
+from diffpose_jax.model import sharding, vit
+from diffpose_jax.weights import checkpoint, public
 
 
 def random_weights(shapes: dict, seed: int) -> dict[str, np.ndarray]:
@@ -143,3 +144,65 @@ def make():
       backbone,
     )
   }
+
+
+class States:
+  """Makes, saves and compares small states."""
+
+  @staticmethod
+  def state(value: float, rows: int = 3):
+    """A state in which every number depends on `value`."""
+    kernel = value + jnp.arange(rows * 5.0).reshape(rows, 5)
+    params = {"vit": {"kernel": kernel}, "bias": jnp.full(7, value)}
+    return {
+      "step": jnp.asarray(int(value), jnp.int32),
+      "params": params,
+      "ema": jax.tree.map(lambda v: v + 0.25, params),
+      "optimiser": (jnp.full(2, value), {"mu": jnp.full(11, -value)}),
+    }
+
+  @staticmethod
+  def like(tree):
+    """The same, abstract, on all devices."""
+    place = sharding.replicated(sharding.mesh())
+    return jax.tree.map(
+      lambda v: jax.ShapeDtypeStruct(v.shape, v.dtype, sharding=place), tree
+    )
+
+  def save(self, workdir, aps):
+    """Checkpoints of steps 1, 2, …, each with the AP given."""
+    checkpoints = checkpoint.Checkpoints(workdir)
+    for step, ap in enumerate(aps, start=1):
+      checkpoints.save(self.state(float(step)), step, ap)
+    checkpoints.close()
+
+  def save_more(self, workdir, step, ap):
+    """One more checkpoint."""
+    checkpoints = checkpoint.Checkpoints(workdir)
+    checkpoints.save(self.state(float(step)), step, ap)
+    checkpoints.close()
+
+  @staticmethod
+  def save_one(workdir, state):
+    """A checkpoint of step 1."""
+    checkpoints = checkpoint.Checkpoints(workdir)
+    checkpoints.save(state, 1, 0.0)
+    checkpoints.close()
+
+  @staticmethod
+  def equal(a, b):
+    """Fails unless both trees hold the same bits."""
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+  @staticmethod
+  def flip(path, place: int, bit: int = 0) -> None:
+    """Flips one bit of a file."""
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1 << bit
+    path.write_bytes(bytes(content))
+
+
+@pytest.fixture(scope="session")
+def states():
+  """What makes, saves and compares small states."""
+  return States()
