@@ -139,7 +139,10 @@ def _train() -> ml_collections.ConfigDict:
   c.evaluate_every = 0  # steps; 0: ten times a run
   c.checkpoint_every = 0  # steps; 0: as often as evaluation
   c.validation_instances = 2000  # at most, evenly spaced; the end takes all
+  # A workdir, or its checkpoints/STEP, to go on from with optimiser and step
+  c.resume = ""
   c.init_from = ""  # workdir whose averaged weights to start from
+  c.start_over = False  # from the start where every checkpoint is damaged
   c.accept_new_data = False  # resume although the data changed
   return c
 

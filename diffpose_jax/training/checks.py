@@ -1,7 +1,12 @@
 """What a run refuses before it starts: another's folder, data or devices."""
 
+import hashlib
+import json
 import pathlib
+import shutil
+import tempfile
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import ml_collections
@@ -11,8 +16,10 @@ from diffpose_jax.data import prepared, strict_json
 from diffpose_jax.inference import network
 from diffpose_jax.inference import workdir as run_folder
 from diffpose_jax.model import sharding
+from diffpose_jax.weights import restore
 
 _DATA = "data.json"  # what the run was trained on
+_MARGIN = 64 << 20  # bytes for metrics, the report and the like
 
 # What may change between the runs of one workdir: how much, how often, how
 # fast; not what is learned.
@@ -24,8 +31,10 @@ _FREE = (
   "train.evaluate_every",
   "train.checkpoint_every",
   "train.validation_instances",
+  "train.resume",
   "train.init_from",
   "model.init_from",
+  "train.start_over",
   "train.accept_new_data",
   "data.root",
   "data.prepared",
@@ -34,6 +43,46 @@ _FREE = (
   "data.cache_bytes",
   "data.synthetic.workers",
 )
+
+
+def check_folder(folder: pathlib.Path) -> None:
+  """Raises ValueError where a run could not write to its workdir."""
+  try:
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=folder) as file:
+      file.write(b"\0")
+      file.flush()
+  except OSError as error:
+    raise ValueError(
+      f"{folder}: no folder that can be written to ({error.strerror}); choose "
+      "another --workdir, or correct its rights"
+    ) from error
+
+
+def check_space(folder: pathlib.Path, state: Any) -> None:
+  """Raises ValueError where the disk has no room for checkpoints of `state`.
+
+  Kept are the newest and the best, and one is being written; where some are
+  there already, two more will do.
+  """
+  size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+  need = 2 * size + _MARGIN
+  free = shutil.disk_usage(folder).free
+  if free < need:
+    raise ValueError(
+      f"{folder}: {free / 1e9:.2f} GB are free, checkpoints of {size / 1e9:.2f} "
+      f"GB each need {need / 1e9:.2f} GB; make room or choose another --workdir"
+    )
+
+
+def fingerprints(
+  config: ml_collections.ConfigDict, splits: Sequence[prepared.Split]
+) -> dict[str, Any]:
+  """What a checkpoint says of its run: digest of config, names of data."""
+  fixed = {k: v for k, v in _flat(config).items() if not k.startswith(_FREE)}
+  text = json.dumps(fixed, sort_keys=True, default=repr)
+  digest = hashlib.sha256(text.encode()).hexdigest()
+  return {"config": digest, **_identities(splits)}
 
 
 def check_workdir(
@@ -74,6 +123,26 @@ def check_start(
       f"model.init_from {source}: no such file or folder; give public weights "
       "of a ViT, or the folder that `convert` made of them"
     )
+
+
+def check_source(
+  config: ml_collections.ConfigDict,
+  folder: pathlib.Path,
+  splits: Sequence[prepared.Split],
+  start: int,
+) -> None:
+  """Raises ValueError where a run would go on with other data or joints.
+
+  Or, with `train.resume`, with another config than the run it goes on from.
+  Arguments as of `check_data`.
+  """
+  if start or not config.train.resume:
+    check_data(config, folder, splits, start)
+    return
+  other, step = restore.located(pathlib.Path(config.train.resume))
+  run_folder.load(other)  # which says where it is no run's
+  check_workdir(config, other)
+  check_data(config, other, splits, step or 1)
 
 
 def check_data(

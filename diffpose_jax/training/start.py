@@ -15,7 +15,7 @@ from diffpose_jax.model import sharding
 from diffpose_jax.pose import skeleton as skeletons
 from diffpose_jax.training import optim, transfer
 from diffpose_jax.training import step as step_lib
-from diffpose_jax.weights import checkpoint, public
+from diffpose_jax.weights import checkpoint, public, restore
 
 
 def state(
@@ -27,10 +27,11 @@ def state(
 ) -> tuple[step_lib.State, int]:
   """The state to go on from, and how many steps it has behind it.
 
-  In this order: the workdir's own checkpoint; the averaged weights of another
-  run (`train.init_from`); public weights for the ViT (`model.init_from`) in a
-  fresh network; a fresh network. Says which. Raises ValueError for weights
-  that do not fit the network.
+  In this order: the workdir's own newest good checkpoint; another run's, with
+  its optimiser and step (`train.resume`); the averaged weights of another run
+  (`train.init_from`); public weights for the ViT (`model.init_from`) in a fresh
+  network; a fresh network. Says which. Raises ValueError for weights that do
+  not fit the network, and where all of the workdir's checkpoints are damaged.
   """
   optimiser = optim.optimiser(config.train, steps)
   place = sharding.replicated(mesh)
@@ -41,10 +42,13 @@ def state(
     lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=place),
     jax.eval_shape(init),
   )
-  latest = checkpoints.latest()
-  if latest is not None:
-    print(f"resuming from step {latest}", flush=True)
-    return step_lib.State(**checkpoints.restore(like, latest)), latest
+  own = checkpoints.restore_newest(like, start_over=config.train.start_over)
+  if own or config.train.resume:
+    source = pathlib.Path(config.train.resume)
+    saved, done = own or restore.elsewhere(source, like)
+    where = "" if own else f" of {source}"
+    print(f"resuming from step {done}{where}", flush=True)
+    return step_lib.State(**saved), done
   if config.train.init_from:
     params = _averaged_of(
       config, skeleton, pathlib.Path(config.train.init_from), place

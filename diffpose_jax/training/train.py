@@ -17,7 +17,7 @@ from diffpose_jax.evaluation import evaluate, measure
 from diffpose_jax.inference import workdir as run_folder
 from diffpose_jax.model import sharding
 from diffpose_jax.pose import skeleton as skeletons
-from diffpose_jax.training import checks, log, optim
+from diffpose_jax.training import checks, lock, log, optim
 from diffpose_jax.training import start as start_lib
 from diffpose_jax.training import step as step_lib
 from diffpose_jax.weights import checkpoint
@@ -36,6 +36,13 @@ def train(*, config: ml_collections.ConfigDict, workdir: str) -> dict[str, Any]:
   sharding.use_cpu_devices(config.train.cpu_devices)
   mesh = sharding.mesh()
   checks.check_batches(config, mesh)
+  checks.check_folder(folder)
+  with lock.held(folder) as still_held:
+    return _train(config, folder, mesh, still_held)
+
+
+def _train(config, folder, mesh, still_held) -> dict[str, Any]:
+  """What `train` does once the workdir is this run's alone."""
   data = prepare.ensure(config, folder)
   # None: the joints that the data have, whatever they are.
   wanted = skeletons.NAMED.get(config.data.skeleton)
@@ -48,9 +55,10 @@ def train(*, config: ml_collections.ConfigDict, workdir: str) -> dict[str, Any]:
   people = instances.gt_instances(split, need_joints=True)
   steps = config_lib.train_steps(config, len(people))
 
-  checkpoints = checkpoint.Checkpoints(folder)
+  about = checks.fingerprints(config, [split, *mixed])
+  checkpoints = checkpoint.Checkpoints(folder, about=about, guard=still_held)
   try:
-    checks.check_data(
+    checks.check_source(
       config, folder, [split, *mixed], checkpoints.latest() or 0
     )
     state, start = start_lib.state(
@@ -62,6 +70,7 @@ def train(*, config: ml_collections.ConfigDict, workdir: str) -> dict[str, Any]:
     if start >= steps:
       print(f"{folder}: all {steps} steps are done; evaluating", flush=True)
     else:
+      checks.check_space(folder, state)
       _loop(
         config,
         folder,
@@ -101,14 +110,16 @@ def _loop(config, folder, mesh, checkpoints, splits, state, span) -> None:
         state, values = step_fn(state, batch)
         metrics.add(done, values)
         measured = done == steps or _due(done, every)
-        if measured or _due(done, config.train.checkpoint_every):
+        due = measured or _due(done, config.train.checkpoint_every)
+        if due or checkpoints.failed():
           with metrics.pause(), jax.transfer_guard("allow"):
             # Of these weights alone: an older AP is not theirs.
             found = {}
             if measured:
               found = validate(state.ema)
               records.write(done, found)
-            checkpoints.save(vars(state), done, _quality(found))
+            last = done == steps
+            checkpoints.save(vars(state), done, _quality(found), wait=last)
         stop_if_asked()
   except KeyboardInterrupt:
     metrics.flush()
@@ -175,7 +186,7 @@ def _save_interrupted(state, checkpoints) -> None:
     return
   finished = int(jax.device_get(state.step))
   if finished > latest:
-    checkpoints.save(vars(state), finished, float("nan"))
+    checkpoints.save(vars(state), finished, float("nan"), wait=True)
   print(f"\nstopped after step {finished}; the same command goes on")
 
 

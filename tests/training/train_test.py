@@ -193,8 +193,8 @@ class _Saved(checkpoint.Checkpoints):
   def latest(self):
     return self._latest
 
-  def save(self, state, step, ap):
-    assert int(state["step"]) == step and np.isnan(ap)
+  def save(self, state, step, ap, *, wait=False):
+    assert wait and int(state["step"]) == step and np.isnan(ap)
     self.steps.append(step)
 
 
