@@ -255,7 +255,7 @@ class PartIterator(grain.DatasetIterator):
         instances.gt_instances(split, need_joints=True),
         part.config,
         batch=BATCH * count,
-        shard=part.shard,
+        rows=range(part.shard[0] * BATCH, (part.shard[0] + 1) * BATCH),
       ),
       -(-part.steps // count),
     )

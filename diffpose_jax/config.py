@@ -120,6 +120,13 @@ def _train() -> ml_collections.ConfigDict:
   # CPU only: devices that share the cores, 0 leaves it to JAX. XLA runs much
   # of a small network's step on one core, so two devices fill two cores.
   c.cpu_devices = 0
+  # How all devices are arranged; -1 takes what the others leave. data and fsdp
+  # share a batch; fsdp also shares the memory of the state, for networks that do
+  # not fit one device; tensor splits heads and MLPs, of which it is a divisor.
+  c.mesh = ml_collections.ConfigDict()
+  c.mesh.data = -1
+  c.mesh.fsdp = 1
+  c.mesh.tensor = 1
   c.accumulate = 1  # micro-batches a step
   c.learning_rate = 2e-4
   c.backbone_factor = 0.1  # of the learning rate, for the ViT
@@ -185,6 +192,12 @@ def check(config: ml_collections.ConfigDict) -> None:
     if not 0 <= _get(config, key) <= high:
       raise ValueError(
         f"{key} is {_get(config, key)}, must be from 0 to {high:g}"
+      )
+  for axis, size in config.train.mesh.items():
+    if size != -1 and size < 1:
+      raise ValueError(
+        f"train.mesh.{axis} is {size}, must be at least 1, or -1 for the "
+        "devices that the other axes leave"
       )
   for key, options in CHOICES.items():
     if _get(config, key) not in options:

@@ -7,6 +7,7 @@ their own rather than under `absl.app`, which owns the process, has one set of
 flags for all verbs and exits with 1.
 """
 
+import contextlib
 import difflib
 import importlib
 import importlib.metadata
@@ -20,7 +21,7 @@ from typing import Any
 from absl import flags, logging
 from ml_collections import config_flags
 
-from diffpose_jax import compile_cache, verbs
+from diffpose_jax import compile_cache, supervisor, verbs
 
 PACKAGE = pathlib.Path(__file__).resolve().parent
 DEFAULT_VERB = "train"
@@ -34,13 +35,14 @@ def main(argv: Sequence[str]) -> int:
   """The exit code of the command with these arguments (program name left out).
 
   0: done. 2: a mistake in flags, config, files or data, told in one line on
-  stderr. 130: interrupted. Other exceptions pass: they are bugs.
+  stderr. 75: with --multihost, another process is lost. 130: interrupted.
+  Other exceptions pass: they are bugs.
   """
   arguments = [_underscores(argument) for argument in argv]
   debug = "--debug" in arguments
   arguments = [a for a in arguments if a != "--debug"]
   try:
-    return _run(arguments)
+    return _run(arguments, debug)
   except (ValueError, OSError) as error:
     if debug:
       raise
@@ -51,7 +53,7 @@ def main(argv: Sequence[str]) -> int:
     return 130
 
 
-def _run(arguments: list[str]) -> int:
+def _run(arguments: list[str], debug: bool) -> int:
   if "--version" in arguments:
     print(f"diffpose_jax {_version()}")
     return 0
@@ -61,9 +63,23 @@ def _run(arguments: list[str]) -> int:
   name, arguments = _split_verb(arguments)
   verb = verbs.VERBS[name]
   given = parse(name, verb, arguments)
+  hosts = {flag: given.pop(flag) for flag in verbs.HOSTS if flag in given}
+  multihost = hosts.pop("multihost", False)
+  if hosts and not multihost:
+    raise UsageError(f"{name}: --{next(iter(hosts))} is for --multihost")
+  if multihost and not supervisor.is_worker():
+    flag = ["--debug"] if debug else []
+    return supervisor.run([name, *arguments, *flag])
   function = getattr(importlib.import_module(verb.module), verb.function)
-  function(**given)
+  with _joined(**hosts) if multihost else contextlib.nullcontext():
+    function(**given)
   return 0
+
+
+def _joined(**hosts: Any) -> contextlib.AbstractContextManager:
+  """The context of one process among several."""
+  supervisor.work()
+  return importlib.import_module("diffpose_jax.model.hosts").joined(**hosts)
 
 
 def usage(name: str | None = None) -> str:
@@ -272,6 +288,15 @@ def console() -> None:
   flags.FLAGS.mark_as_parsed()  # Grain reads absl's own flags.
   compile_cache.use()
   logging.use_absl_handler()
+  if supervisor.is_worker():
+    try:
+      code = main(sys.argv[1:])
+    except Exception:
+      traceback.print_exc()
+      code = 1
+    if code:
+      supervisor.leave(code)
+    return
   sys.exit(main(sys.argv[1:]))
 
 

@@ -37,13 +37,16 @@ class Verb:
 
 
 RULES = ("poseval_compatible", "posetrack21_compatible")
+# With `multihost`, the process is one of several that run as one; the others
+# say which. `main` takes them, the verb does not see them.
+HOSTS = ("multihost", "coordinator", "processes", "process", "heartbeat")
 SAMPLING = ("box_threshold", "steps", "samples", "flip", "seed", "eta")
 VERBS = {
   "train": Verb(
     "diffpose_jax.training.train",
     "train",
     "train, or resume, and evaluate at the end (the verb when none is given)",
-    (Form(("config",), ("workdir",)),),
+    (Form(("config",), ("workdir", *HOSTS)),),
   ),
   "evaluate": Verb(
     "diffpose_jax.evaluation.verb",
@@ -59,7 +62,7 @@ VERBS = {
         ("weights",),
         (
           *("split", "boxes", *SAMPLING, "out", "root", "dataset"),
-          *("metrics", "report", "dump", *RULES),
+          *("metrics", "report", "dump", *RULES, *HOSTS),
         ),
       ),
       Form(("compare",), ("mixed_protocols",)),
@@ -166,6 +169,18 @@ FLAGS: dict[str, tuple[type, str]] = {
   "pairs": (int, "rounds in which what is compared takes turns; default 7"),
   "batches": (str, "comma-separated clips a call, as 1,8, for throughput"),
   "calls": (int, "among which recompilations are counted; default 100"),
+  "multihost": (
+    bool,
+    "be one of several processes that run as one: start the same command on "
+    "each host; Slurm, Cloud TPU, GKE and Open MPI say who is who",
+  ),
+  "coordinator": (str, "multihost: HOST:PORT at which process 0 is reached"),
+  "processes": (int, "multihost: how many there are"),
+  "process": (int, "multihost: which one this is, from 0 on"),
+  "heartbeat": (
+    int,
+    "multihost: seconds without a sign of a process until it is lost (60)",
+  ),
 }
 
 
@@ -179,4 +194,7 @@ LOWEST = {
   "skip": 0.0,
   "pairs": 1,
   "calls": 1,
+  "processes": 1,
+  "process": 0,
+  "heartbeat": 1,
 }

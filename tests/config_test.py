@@ -81,6 +81,8 @@ def test_a_backbone_may_be_frozen_that_was_loaded(key):
       dict(data__name="coco17"),
       r"data.name is 'coco17', must be one of \['posetrack17', ",
     ),
+    (dict(train__mesh__fsdp=0), "train.mesh.fsdp is 0, must be at least 1, or"),
+    (dict(train__mesh__data=-2), "train.mesh.data is -2, must be at least 1"),
     (dict(model__scales=2), r"model.scales is 2, must be one of \[1, 3\]"),
     (dict(train__schedule="poly"), "train.schedule is 'poly', must be one of"),
     (dict(model__heads=-1), "model.heads is -1, must be at least 0"),

@@ -1,6 +1,7 @@
 """The command line: what it passes on, and how it refuses what is wrong."""
 
 import ast
+import contextlib
 import pathlib
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import types
 
 import pytest
 
-from diffpose_jax import main, verbs
+from diffpose_jax import main, supervisor, verbs
 
 CONFIG = """
 from diffpose_jax import config as defaults
@@ -26,6 +27,27 @@ def config_file(tmp_path):
   path = tmp_path / "tiny.py"
   path.write_text(CONFIG)
   return path
+
+
+@pytest.fixture
+def joined(monkeypatch):
+  """What the hosts are joined with, and where; nothing is started."""
+  record = []
+  hosts = types.ModuleType("fake_hosts")
+
+  @contextlib.contextmanager
+  def join(**given):
+    record.append(("joined", given))
+    yield
+    record.append(("left", {}))
+
+  hosts.joined = join  # pyright: ignore[reportAttributeAccessIssue]
+  monkeypatch.setitem(sys.modules, "diffpose_jax.model.hosts", hosts)
+  monkeypatch.setattr(
+    supervisor, "run", lambda a: record.append(("supervised", a)) or 7
+  )
+  monkeypatch.setattr(supervisor, "work", lambda: None)
+  return record
 
 
 @pytest.fixture
@@ -121,6 +143,37 @@ def test_only_given_flags_are_passed_on_typed(calls):
   ]
 
 
+HOSTS = ["--multihost", "--coordinator=a:1", "--processes=2", "--process=1"]
+
+
+def test_several_hosts_work_under_a_supervisor(calls, joined, config_file):
+  arguments = [f"--config={config_file}", *HOSTS]
+  assert main.main([*arguments, "--debug"]) == 7
+  assert not calls
+  assert joined == [("supervised", ["train", *arguments, "--debug"])]
+
+
+def test_a_worker_joins_the_others_around_the_verb(
+  calls, joined, config_file, monkeypatch
+):
+  monkeypatch.setattr(supervisor, "is_worker", lambda: True)
+  assert main.main([f"--config={config_file}", *HOSTS, "--heartbeat=9"]) == 0
+  assert main.main(["evaluate", "--weights=w", "--multihost"]) == 0
+  names = {"coordinator": "a:1", "processes": 2, "process": 1, "heartbeat": 9}
+  assert joined == [
+    *(("joined", names), ("left", {})),
+    *(("joined", {}), ("left", {})),
+  ]
+  (_, train), (_, evaluate) = calls
+  assert set(train) == {"config", "workdir"} and set(evaluate) == {"weights"}
+
+
+def test_one_process_joins_nobody(calls, joined, config_file):
+  assert main.main([f"--config={config_file}"]) == 0
+  assert main.main([f"--config={config_file}", "--nomultihost"]) == 0
+  assert len(calls) == 2 and not joined
+
+
 def test_a_dash_in_a_value_stays(calls):
   main.main(["prepare", "--dataset=synthetic", "--out=a-b/c--d"])
   assert calls[0][1]["out"] == pathlib.Path("a-b/c--d")
@@ -147,6 +200,12 @@ def test_a_dash_in_a_value_stays(calls):
     (["evaluate", "--weights=a", "--gt=b"], "--gt --pred --out, or --weights"),
     (["--workdir=w"], "train needs --config"),
     (["--config"], "--config"),
+    (
+      ["evaluate", "--weights=a", "--process=1"],
+      "--process is for --multihost",
+    ),
+    (["evaluate", "--weights=a", "--heartbeat=0"], "--heartbeat=0"),
+    (["predict", "--multihost"], "Unknown command line flag 'multihost'"),
   ],
 )
 def test_wrong_command_lines(capsys, calls, arguments, message):
@@ -345,7 +404,8 @@ def test_verbs_take_their_flags(name):
   assert len(functions) == 1
   arguments = functions[0].args
   names = {a.arg for a in arguments.args + arguments.kwonlyargs}
-  assert arguments.kwarg is not None or names >= set(verb.flags)
+  taken = set(verb.flags) - set(verbs.HOSTS)
+  assert arguments.kwarg is not None or names >= taken
 
 
 def test_flags_are_the_flags_of_the_verbs():

@@ -47,14 +47,14 @@ def train_batches(
   seed: int,
   start_step: int,
   batch: int,
-  shard: tuple[int, int] = (0, 1),
+  rows: Sequence[int] | None = None,
   cache_bytes: int = TRAIN_CACHE,
 ) -> watchdog.Watched[clips.Batch]:
   """Endless augmented batches of the labelled people of data sets.
 
   `order.Order` says who comes when. Clip number i of the run belongs to step
-  i // batch, and to host i % count: another number of hosts goes on with the
-  same batches.
+  i // batch, at place i % batch: another number of hosts goes on with the same
+  batches.
 
   Args:
     splits: prepared data with the same joints: the run's own, then those to mix
@@ -64,21 +64,19 @@ def train_batches(
     seed: of order and augmentation.
     start_step: steps to leave out, those before a checkpoint.
     batch: clips a step over all hosts.
-    shard: (index, count) of this host.
+    rows: places of a batch that this host gives; all if None.
     cache_bytes: of decoded frames kept in memory.
 
   Raises:
     TimeoutError: from the iterator, where reading hangs.
     ValueError: nobody is labelled, there are fewer people than a batch has
-      clips, or the hosts do not divide the batch; later, a picture that does
-      not decode.
+      clips, or a place is outside of it; later, a picture that does not decode.
   """
-  _local_batch(batch, shard)
+  places = _places(batch, rows)
   sources = _sources(splits, config, seed, batch, cache_bytes)
   of_place = np.repeat(np.arange(len(sources)), [s.count for s in sources])
 
   shape = (config_lib.frames(config), *config.data.size)
-  places = range(shard[0], batch, shard[1])
 
   def make(step: int) -> clips.Batch:
     def clip(place: int, crops: warping.Crops) -> clips.Clip:
@@ -148,7 +146,7 @@ def eval_batches(
   config: ml_collections.ConfigDict,
   *,
   batch: int,
-  shard: tuple[int, int] = (0, 1),
+  rows: Sequence[int] | None = None,
   cache_bytes: int = EVAL_CACHE,
 ) -> watchdog.Watched[clips.Batch]:
   """Batches with each of `people` exactly once, in order, without change.
@@ -160,11 +158,11 @@ def eval_batches(
     people: whom to crop; `index` counts its rows.
     config: of the run.
     batch: clips a batch over all hosts.
-    shard: (index, count) of this host.
+    rows: places of a batch that this host gives; all if None.
     cache_bytes: of decoded frames kept in memory.
 
   Raises:
-    ValueError: there is nobody, or the hosts do not divide the batch.
+    ValueError: there is nobody, or a place is outside of the batch.
   """
   if not len(people):
     raise ValueError(
@@ -172,10 +170,9 @@ def eval_batches(
       "labelled people, or boxes"
     )
   reader = clips.reader(split, people, config, cache_bytes)
-  local = _local_batch(batch, shard)
   steps = -(-len(people) // batch)
-  # Each host takes a run of neighbours out of every batch: they share frames.
-  turns = np.arange(steps * batch).reshape(steps, shard[1], local)[:, shard[0]]
+  turns = np.arange(steps * batch).reshape(steps, batch)
+  turns = turns[:, _places(batch, rows)]
   shape = (config_lib.frames(config), *config.data.size)
   options = _read_options(config)
   # To write frames where others were is faster than to ask for new memory.
@@ -246,16 +243,15 @@ def _window_bytes(
   )
 
 
-def _local_batch(batch: int, shard: tuple[int, int]) -> int:
-  index, count = shard
-  if not 0 <= index < count:
-    raise ValueError(f"shard {index} of {count} does not exist")
-  if batch < 1 or batch % count:
+def _places(batch: int, rows: Sequence[int] | None) -> list[int]:
+  """The places of a batch that are asked for."""
+  places = list(range(batch)) if rows is None else [int(row) for row in rows]
+  if not places or not 0 <= min(places) <= max(places) < batch:
     raise ValueError(
-      f"batch {batch} is not divisible by the {count} hosts; take "
-      f"{max(1, batch // count) * count} or {(batch // count + 1) * count}"
+      f"places {places} are asked for of a batch of {batch}; give some of 0 to "
+      f"{batch - 1}"
     )
-  return batch // count
+  return places
 
 
 def _read_options(config: ml_collections.ConfigDict) -> grain.ReadOptions:

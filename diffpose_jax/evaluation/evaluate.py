@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import ml_collections
 import numpy as np
 from absl import logging
@@ -32,6 +33,7 @@ from diffpose_jax.evaluation import (
 from diffpose_jax.evaluation import report as report_lib
 from diffpose_jax.inference import calibration, draw
 from diffpose_jax.inference import estimator as estimator_lib
+from diffpose_jax.model import hosts
 
 _VIDEOS = 3  # of the annotated video of a finished run
 _FPS = 15.0  # of the annotated video
@@ -90,6 +92,8 @@ def evaluate_weights(
   run = evaluate_split(
     estimator, split, config, metrics=metrics, workdir=weights, **others
   )
+  if not hosts.is_first():
+    return run.result
   if dump is not None:
     protocol = run.result["protocol"]
     calibrated, _ = calibration.find(weights, protocol)
@@ -133,7 +137,8 @@ def open_source(
     config.evaluate.box_threshold = source.box_threshold
   if source.root is None and source.dataset is not None:
     raise ValueError("--dataset says what lies in --root: give that too")
-  folder = _data(config, weights, source.root, source.dataset)
+  with hosts.first_ahead("data"):
+    folder = _data(config, weights, source.root, source.dataset)
   name = source.split or config.data.val_split
   return prepared.open_split(folder, name, skeleton=estimator.skeleton), config
 
@@ -268,15 +273,17 @@ def choose_people(
 
 
 def finish(
-  config: ml_collections.ConfigDict, workdir: pathlib.Path, data: pathlib.Path
+  config: ml_collections.ConfigDict,
+  workdir: pathlib.Path,
+  data: pathlib.Path,
+  mesh: jax.sharding.Mesh | None = None,
 ) -> dict[str, Any]:
   """Evaluates a finished run; writes its JSON, report and annotated video.
 
   The last line of the printed table is the model's, after the mean pose's.
+  `mesh` is that of the run; all devices share a batch where it is None.
   """
-  estimator = estimator_lib.Estimator.load(
-    workdir, steps=None, samples=None, flip=None, seed=None, eta=None
-  )
+  estimator = estimator_lib.Estimator.load(workdir, mesh=mesh)
   open_split = functools.partial(
     prepared.open_split, data, skeleton=estimator.skeleton
   )
@@ -292,6 +299,8 @@ def finish(
     prepared.to_videos(split),
   )
   result = run.result | {"mean_pose": floor}
+  if not hosts.is_first():
+    return result
   strict_json.dump(workdir / "evaluation.json", result)
   video = workdir / "validation.webm"
   annotate(run, video)

@@ -6,6 +6,7 @@ import functools
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import ml_collections
 import numpy as np
 import tqdm
@@ -18,6 +19,7 @@ from diffpose_jax.evaluation import pck as pck_lib
 from diffpose_jax.evaluation.metrics import ap as ap_lib
 from diffpose_jax.inference import calibration
 from diffpose_jax.inference import estimator as estimator_lib
+from diffpose_jax.model import hosts
 from diffpose_jax.pose import geometry, uncertainty
 
 PCK_BOX = (0.05, 0.1, 0.2)
@@ -55,11 +57,11 @@ def estimate(
   *,
   progress: bool = True,
 ) -> Estimates:
-  """Poses of all `people`, each once."""
+  """Poses of all `people`, each once; hosts share them, and all get all."""
   config = estimator.config
   inverse = geometry.invert(instances_lib.crop_affines(people, config))
   batches = pipeline.eval_batches(
-    split, people, config, batch=config.evaluate.batch
+    split, people, config, batch=config.evaluate.batch, rows=estimator.rows
   )
   count, joints = people.labelled.shape
   out = Estimates(
@@ -68,8 +70,12 @@ def estimate(
     samples=np.zeros((estimator.options.samples, count, joints, 2), np.float32),
     shape=np.zeros((count, joints, 2, 2), np.float32),
   )
+  done = np.zeros(count, bool)
   bar = tqdm.tqdm(
-    total=count, unit="person", desc="poses", disable=not progress
+    total=count,
+    unit="person",
+    desc="poses",
+    disable=not progress or not hosts.is_first(),
   )
   for batch in batches:
     poses = estimator(batch["frames"], batch["noise_id"])
@@ -83,9 +89,14 @@ def estimate(
     out.score[rows] = poses.score[valid] * people.score[rows, None]
     for member, sample in enumerate(poses.samples[:, valid]):
       out.samples[member, rows] = geometry.apply(back, sample)
-    bar.update(len(rows))
+    done[rows] = True
+    bar.update(min(len(rows) * hosts.count(), count - bar.n))
   bar.close()
-  return out
+  members = np.moveaxis(out.samples, 1, 0)
+  joints, score, members, shape = hosts.exchanged(
+    done, [out.joints, out.score, members, out.shape]
+  )
+  return Estimates(joints, score, np.moveaxis(members, 0, 1), shape)
 
 
 def mean_pose(
@@ -278,8 +289,13 @@ def _only(split: prepared.Split, rows: set[int]) -> list[annotations.Video]:
 class Validation:
   """AP during training: one step, one sample, averaged weights."""
 
-  def __init__(self, config: ml_collections.ConfigDict, split: prepared.Split):
-    """`split` has the joints that the network learns."""
+  def __init__(
+    self,
+    config: ml_collections.ConfigDict,
+    split: prepared.Split,
+    mesh: jax.sharding.Mesh | None = None,
+  ):
+    """`split` has the joints that the network learns; `mesh` is training's."""
     self._split = split
     people = instances_lib.gt_instances(split, need_joints=False)
     self._truth, self._people = evenly(
@@ -289,7 +305,7 @@ class Validation:
       config, steps=1, samples=1, flip=False, seed=None, eta=0.0
     )
     self._estimator = estimator_lib.Estimator(
-      config, split.skeleton, None, options
+      config, split.skeleton, None, options, mesh=mesh
     )
 
   def __call__(self, params: Any) -> dict[str, float]:

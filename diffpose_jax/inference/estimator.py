@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, UInt8, UInt32
 
 from diffpose_jax.diffusion import sampler
 from diffpose_jax.inference import network, program, workdir
-from diffpose_jax.model import sharding
+from diffpose_jax.model import hosts, sharding
 from diffpose_jax.pose import heatmap, uncertainty
 from diffpose_jax.pose import skeleton as skeletons
 from diffpose_jax.weights import checkpoint
@@ -111,19 +111,30 @@ class Estimator:
     *,
     step: int = 0,
     shelf: program.Shelf | None = None,
+    mesh: jax.sharding.Mesh | None = None,
   ):
-    """`params` are the averaged weights of training step `step`."""
+    """`params` are the averaged weights of training step `step`.
+
+    On a `mesh` of several hosts each of them gives its `rows` of a batch and
+    gets their poses; without one, all devices share a batch.
+    """
     self.config = config
     self.skeleton = skeleton
     self.options = options
     self.step = step
-    self._params = params
-    self._walk = _walk(config, options.steps)
-    mesh = sharding.mesh()
+    self._mesh = mesh = mesh or sharding.mesh()
+    self._walk = _walk(config, options.steps, mesh)
+    self._params = _in_use(params, mesh)
     sharding.check_batch(config.evaluate.batch, mesh)
-    self._place = sharding.split(mesh)
-    self._sizes = _sizes(config.evaluate.batch, mesh.size)
-    self._jit = jax.jit(functools.partial(_estimate, config, skeleton, options))
+    # Several hosts must run the same program, so they have one size.
+    self._sizes = (config.evaluate.batch,)
+    if hosts.count() == 1:
+      self._sizes = _sizes(config.evaluate.batch, sharding.shares(mesh))
+    clips, members = sharding.split(mesh), sharding.split(mesh, axis=1)
+    self._jit = jax.jit(
+      functools.partial(_estimate, config, skeleton, options, mesh),
+      out_shardings=(clips, clips, members, clips, members),
+    )
     self._shelf = shelf or program.Shelf(None, "")
     self._programs: dict[int, Any] = {}  # by size of the batch
 
@@ -137,8 +148,9 @@ class Estimator:
     flip: bool | None = None,
     seed: int | None = None,
     eta: float | None = None,
+    mesh: jax.sharding.Mesh | None = None,
   ) -> "Estimator":
-    """The estimator of a workdir's newest checkpoint.
+    """The estimator of a workdir's newest checkpoint; `mesh` as in `__init__`.
 
     Raises ValueError where the workdir holds no weights.
     """
@@ -148,24 +160,29 @@ class Estimator:
     options = options_of(
       config, steps=steps, samples=samples, flip=flip, seed=seed, eta=eta
     )
+    mesh = mesh or sharding.mesh()
     shelf = program.shelf(
       config.to_json_best_effort(sort_keys=True),
       repr(skeleton),
       repr(dataclasses.replace(options, steps=0)),  # which are an argument
+      sharding.describe(mesh),
     )
+    if hosts.count() > 1:
+      # All must run the same program, and what one of them finds on its disk
+      # may not be what another has just traced.
+      shelf = program.Shelf(None, "")
     init = functools.partial(network.init_params, config, skeleton)
     like = shelf.shapes(lambda: jax.eval_shape(init, jax.random.key(0)))
-    place = sharding.replicated(sharding.mesh())
-    like = jax.tree.map(
-      lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=place), like
-    )
+    like = sharding.placed(like, sharding.places_in_use(like, mesh))
     params, step = checkpoint.load_averaged(weights, like)
-    return cls(config, skeleton, params, options, step=step, shelf=shelf)
+    return cls(
+      config, skeleton, params, options, step=step, shelf=shelf, mesh=mesh
+    )
 
   def with_params(self, params: Any) -> "Estimator":
     """The same estimator, already compiled, with other weights."""
     other = copy.copy(self)
-    other._params = params
+    other._params = _in_use(params, self._mesh)
     other.__dict__.pop("weights_hash", None)
     return other
 
@@ -176,7 +193,7 @@ class Estimator:
     """
     other = copy.copy(self)
     other.options = dataclasses.replace(self.options, steps=steps)
-    other._walk = _walk(self.config, steps)
+    other._walk = _walk(self.config, steps, self._mesh)
     return other
 
   def protocol(self) -> dict:
@@ -192,7 +209,12 @@ class Estimator:
   @functools.cached_property
   def weights_hash(self) -> str:
     """SHA-256 of the weights in use."""
-    return checkpoint.weights_hash(self._params)
+    return checkpoint.weights_hash(sharding.to_host(self._params))
+
+  @property
+  def rows(self) -> list[int]:
+    """Which clips of a batch of `config.evaluate.batch` this host gives."""
+    return sharding.rows(self._sizes[-1], self._mesh)
 
   def __call__(
     self,
@@ -201,28 +223,35 @@ class Estimator:
   ) -> Poses:
     """Poses of at most `config.evaluate.batch` clips, padded to that many.
 
+    With several hosts, each calls it as often, with at most its `rows`.
+
     A joint's heatmap that is not finite in one member is left out of the mean,
     and this is logged; where it is so in all, the joint scores 0.
 
     Raises ValueError for more clips, or where no heatmap of a clip is finite.
     """
     count = frames.shape[0]
-    if count > self._sizes[-1]:
+    if count > len(self.rows):
       raise ValueError(
-        f"{count} clips in a call; evaluate.batch is {self._sizes[-1]}"
+        f"{count} clips in a call; evaluate.batch is {self._sizes[-1]}, of "
+        f"which this host gives {len(self.rows)}"
       )
     size = self._size(count)
-    pad = size - count
-    frames = np.pad(frames, ((0, pad),) + ((0, 0),) * 4)
-    noise_id = np.pad(noise_id, (0, pad))
-    given = jax.device_put((frames, noise_id), self._place)
-    arguments = (self._params, *given, self._walk)
+    pad = len(sharding.rows(size, self._mesh)) - count
+    given = {
+      "frames": np.pad(frames, ((0, pad),) + ((0, 0),) * 4),
+      "noise_id": np.pad(noise_id, (0, pad)),
+    }
+    given = sharding.to_global(given, self._mesh)
+    arguments = (self._params, given, self._walk)
     if size not in self._programs:
-      self._programs[size] = self._shelf.program(
-        str(size), self._jit, arguments
-      )
+      found = self._shelf.program(str(size), self._jit, arguments)
+      self._programs[size] = hosts.compiled("estimate", found, *arguments)
     out = self._programs[size](*arguments)
-    joints, score, samples, shape, broken = jax.device_get(out)
+    joints, score, samples, shape, broken = (
+      sharding.to_local(array, axis)
+      for array, axis in zip(out, (0, 0, 1, 0, 1), strict=True)
+    )
     _check_finite(broken[:, :count])
     return Poses(
       joints[:count], score[:count], samples[:, :count], shape[:count]
@@ -237,10 +266,17 @@ class Estimator:
     return next((s for s in fitting if s in self._programs), fitting[0])
 
 
-def _sizes(batch: int, devices: int) -> tuple[int, ...]:
+def _sizes(batch: int, shares: int) -> tuple[int, ...]:
   """Sizes of batches, ascending: one for a handful of people, and the full."""
-  small = -(-_FEW // devices) * devices
+  small = -(-_FEW // shares) * shares
   return (small, batch) if small < batch else (batch,)
+
+
+def _in_use(params: Any, mesh: jax.sharding.Mesh) -> Any:
+  """Weights gathered once for many calls, where training splits them."""
+  if params is None or mesh.shape["fsdp"] == 1:
+    return params
+  return jax.device_put(params, sharding.places_in_use(params, mesh))
 
 
 def options_of(config: ml_collections.ConfigDict, **given: Any) -> Options:
@@ -261,13 +297,13 @@ def options_of(config: ml_collections.ConfigDict, **given: Any) -> Options:
   return options
 
 
-def _walk(config: ml_collections.ConfigDict, steps: int) -> Walk:
+def _walk(
+  config: ml_collections.ConfigDict, steps: int, mesh: jax.sharding.Mesh
+) -> Walk:
   """What to walk for so many steps, as traced arguments."""
   times = sampler.time_grid(steps, config.evaluate.max_steps)
   # On all devices at once, so that no call moves them.
-  return jax.device_put(
-    (times, np.int32(steps)), sharding.replicated(sharding.mesh())
-  )
+  return jax.device_put((times, np.int32(steps)), sharding.replicated(mesh))
 
 
 def _check_finite(broken: Bool[np.ndarray, "m b k"]) -> None:
@@ -284,8 +320,10 @@ def _check_finite(broken: Bool[np.ndarray, "m b k"]) -> None:
     )
 
 
-def _estimate(config, skeleton, options, params, frames, noise_id, walk):
-  maps = heatmaps(config, skeleton, params, frames, noise_id, walk, options)
+def _estimate(config, skeleton, options, mesh, params, given, walk):
+  clips = (given["frames"], given["noise_id"])
+  with sharding.traced_for(mesh):
+    maps = heatmaps(config, skeleton, params, *clips, walk, options)
   read = functools.partial(
     heatmap.decode, stride=config.model.patch / 4, method=config.evaluate.decode
   )

@@ -14,6 +14,8 @@ from flax import linen as nn
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
+from diffpose_jax.model import sharding
+
 INIT = nn.initializers.truncated_normal(0.02)
 ATTENTION = ("auto", "plain", "cudnn")
 REMAT = ("none", "dots", "full")
@@ -66,6 +68,30 @@ def norm(name: str) -> nn.LayerNorm:
   return nn.LayerNorm(epsilon=1e-6, dtype=jnp.float32, name=name)
 
 
+class Heads(nn.Module):
+  """A dense layer to queries, keys and values of heads.
+
+  Its parameters are those of `nn.Dense` with three times as many channels. On a
+  mesh they are arranged by heads before the product, not its result after.
+  """
+
+  heads: int
+  dtype: DTypeLike = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: Float[Array, "b n d"]) -> Float[Array, "b n 3 heads w"]:
+    d = x.shape[-1]
+    kernel = self.param("kernel", INIT, (d, 3 * d))
+    bias = self.param("bias", nn.initializers.zeros, (3 * d,))
+    shape = (3, self.heads, d // self.heads)
+    kernel = sharding.over_tensor(
+      kernel.astype(self.dtype).reshape(d, *shape), 2
+    )
+    result = jnp.einsum("bnd,dihw->bnihw", x.astype(self.dtype), kernel)
+    bias = bias.astype(self.dtype).reshape(1, 1, *shape)
+    return sharding.over_tensor(result, 3) + bias
+
+
 class Attention(nn.Module):
   """Multi-head self-attention; the softmax is float32."""
 
@@ -77,17 +103,15 @@ class Attention(nn.Module):
   def __call__(self, x: Float[Array, "b n d"]) -> Float[Array, "b n d"]:
     b, n, d = x.shape
     width = d // self.heads
-    dense = lambda size, name: nn.Dense(  # noqa: E731
-      size, dtype=self.dtype, kernel_init=INIT, name=name
-    )
-    qkv = dense(3 * d, "qkv")(x).reshape(b, n, 3, self.heads, width)
+    out = nn.Dense(d, dtype=self.dtype, kernel_init=INIT, name="out")
+    qkv = Heads(self.heads, self.dtype, name="qkv")(x)
     kernel = attention_kernel(
       self.kernel, jax.default_backend(), self.dtype, n, width
     )
     if kernel == "cudnn":
       q, k, v = (qkv[:, :, i] for i in range(3))
       mixed = jax.nn.dot_product_attention(q, k, v, implementation="cudnn")
-      return dense(d, "out")(mixed.reshape(b, n, d))
+      return out(mixed.reshape(b, n, d))
     q, k, v = (qkv[:, :, i].swapaxes(1, 2) for i in range(3))
     logits = jnp.einsum("bhqd,bhkd->bhqk", q * width**-0.5, k)
     logits = logits.astype(jnp.float32)
@@ -97,7 +121,7 @@ class Attention(nn.Module):
     total = weights.sum(axis=-1, keepdims=True)
     mixed = jnp.einsum("bhqk,bhkd->bhqd", weights.astype(v.dtype), v)
     mixed = (mixed / total).astype(v.dtype)
-    return dense(d, "out")(mixed.swapaxes(1, 2).reshape(b, n, d))
+    return out(mixed.swapaxes(1, 2).reshape(b, n, d))
 
 
 class Mlp(nn.Module):
@@ -112,8 +136,8 @@ class Mlp(nn.Module):
     dense = lambda size, name: nn.Dense(  # noqa: E731
       size, dtype=self.dtype, kernel_init=INIT, name=name
     )
-    hidden = nn.gelu(dense(self.ratio * d, "hidden")(x), approximate=False)
-    return dense(d, "out")(hidden)
+    hidden = sharding.over_tensor(dense(self.ratio * d, "hidden")(x), -1)
+    return dense(d, "out")(nn.gelu(hidden, approximate=False))
 
 
 def drop_path(

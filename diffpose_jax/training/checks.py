@@ -35,6 +35,8 @@ _FREE = (
   "train.init_from",
   "model.init_from",
   "train.start_over",
+  "train.mesh.",
+  "train.cpu_devices",
   "train.accept_new_data",
   "data.root",
   "data.prepared",

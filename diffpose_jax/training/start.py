@@ -34,14 +34,13 @@ def state(
   not fit the network, and where all of the workdir's checkpoints are damaged.
   """
   optimiser = optim.optimiser(config.train, steps)
-  place = sharding.replicated(mesh)
   init = lambda: vars(  # noqa: E731
     step_lib.init_state(config, skeleton, optimiser)
   )
-  like = jax.tree.map(
-    lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=place),
-    jax.eval_shape(init),
-  )
+  shapes = jax.eval_shape(init)
+  places = sharding.places(shapes, mesh)
+  like = sharding.placed(shapes, places)
+  print(sharding.summary(shapes, places), flush=True)
   own = checkpoints.restore_newest(like, start_over=config.train.start_over)
   if own or config.train.resume:
     source = pathlib.Path(config.train.resume)
@@ -51,25 +50,25 @@ def state(
     return step_lib.State(**saved), done
   if config.train.init_from:
     params = _averaged_of(
-      config, skeleton, pathlib.Path(config.train.init_from), place
+      config, skeleton, pathlib.Path(config.train.init_from), mesh
     )
   elif config.model.init_from:
-    params = _with_public_backbone(config, skeleton, like["params"], place)
+    params = _with_public_backbone(config, skeleton, like["params"])
   else:
-    return step_lib.State(**jax.jit(init, out_shardings=place)()), 0
-  return _first(config, params, optimiser, place), 0
+    return step_lib.State(**jax.jit(init, out_shardings=places)()), 0
+  return _first(config, params, optimiser, places), 0
 
 
 def _first(
   config: ml_collections.ConfigDict,
   params: Any,
   optimiser: optax.GradientTransformation,
-  place: jax.sharding.NamedSharding,
+  places: dict[str, Any],
 ) -> step_lib.State:
   """The state before the first step, of these parameters."""
-  begin = jax.jit(optimiser.init, out_shardings=place)
+  begin = jax.jit(optimiser.init, out_shardings=places["optimiser"])
   return step_lib.State(
-    step=jax.device_put(np.int32(0), place),
+    step=jax.device_put(np.int32(0), places["step"]),
     params=params,
     # Two copies: parameters and average are donated apart from each other.
     ema=jax.tree.map(lambda v: v.copy(), params),
@@ -77,7 +76,7 @@ def _first(
   )
 
 
-def _with_public_backbone(config, skeleton, like, place) -> Any:
+def _with_public_backbone(config, skeleton, like) -> Any:
   """Fresh parameters but for the ViT's, which are public weights."""
   loaded, account = public.load_backbone(
     pathlib.Path(config.model.init_from),
@@ -85,10 +84,17 @@ def _with_public_backbone(config, skeleton, like, place) -> Any:
     heads=network.backbone(config).heads,
   )
   vit = jax.tree.map(
-    lambda s, v: jax.device_put(v.astype(s.dtype), place), like["vit"], loaded
+    lambda s, v: jax.device_put(v.astype(s.dtype), s.sharding),
+    like["vit"],
+    loaded,
   )
+  places = {
+    name: jax.tree.map(lambda s: s.sharding, tree)
+    for name, tree in like.items()
+    if name != "vit"
+  }
 
-  @functools.partial(jax.jit, out_shardings=place)
+  @functools.partial(jax.jit, out_shardings=places)
   def fresh():
     key = jax.random.key(config.seed)
     params = network.init_params(config, skeleton, key)
@@ -108,17 +114,15 @@ def _with_public_backbone(config, skeleton, like, place) -> Any:
   return fresh() | {"vit": vit}
 
 
-def _averaged_of(config, skeleton, source, place) -> Any:
+def _averaged_of(config, skeleton, source, mesh) -> Any:
   """The averaged weights of another run, for the joints of this one."""
   theirs, learned = run_folder.load(source)
 
   def init(joints):
     return network.init_params(config, joints, jax.random.key(config.seed))
 
-  like = jax.tree.map(
-    lambda s: jax.ShapeDtypeStruct(s.shape, s.dtype, sharding=place),
-    jax.eval_shape(functools.partial(init, learned)),
-  )
+  shapes = jax.eval_shape(functools.partial(init, learned))
+  like = sharding.placed(shapes, sharding.places(shapes, mesh))
   params, step = checkpoint.load_averaged(source, like)
   heads, others = (network.backbone(c).heads for c in (config, theirs))
   if heads != others:  # Shapes do not show it.
@@ -130,7 +134,9 @@ def _averaged_of(config, skeleton, source, place) -> Any:
   if learned.joints == skeleton.joints:
     return params
   fresh = jax.jit(functools.partial(init, skeleton))()
-  params = transfer.to_skeleton(config, learned, skeleton, params, fresh)
+  params = transfer.to_skeleton(
+    config, learned, skeleton, *sharding.to_host((params, fresh))
+  )
   new = [name for name in skeleton.joints if name not in learned.joints]
   print(f"joints that they do not have: {', '.join(new) or 'none'}", flush=True)
-  return jax.device_put(params, place)
+  return jax.device_put(params, sharding.places(params, mesh))

@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float
 from diffpose_jax import config as config_lib
 from diffpose_jax.diffusion import process
 from diffpose_jax.inference import network
+from diffpose_jax.model import sharding
 from diffpose_jax.pose import heatmap
 from diffpose_jax.pose import skeleton as skeletons
 from diffpose_jax.training import distort, optim
@@ -28,7 +29,8 @@ _DISTORT = 1 << 16
 class State:
   """Everything that changes from step to step."""
 
-  step: jax.Array  # int32, number of steps done
+  # Steps done, int32; in trees made like this one, whatever JAX puts here.
+  step: Any
   params: Any
   ema: Any
   optimiser: Any
@@ -152,8 +154,12 @@ def make_step(
   config: ml_collections.ConfigDict,
   skeleton: skeletons.Skeleton,
   optimiser: optax.GradientTransformation,
+  mesh: jax.sharding.Mesh | None = None,
 ) -> Callable[[State, Batch], tuple[State, dict[str, jax.Array]]]:
-  """The function (state, batch) → (state, metrics), to be jitted."""
+  """The function (state, batch) → (state, metrics), to be jitted.
+
+  On a mesh, the state is where `sharding.places` says.
+  """
   parts = config.train.accumulate
 
   def gradients(learning, params, step, batch):
@@ -161,9 +167,14 @@ def make_step(
     count = jnp.maximum(_weighed(batch).sum(), 1).astype(jnp.float32)
 
     def loss(learning, key, batch):
-      return loss_sum(config, skeleton, params | learning, key, batch)
+      with sharding.traced_for(mesh):
+        whole = sharding.gathered(params | learning, mesh)
+        return loss_sum(config, skeleton, whole, key, batch)
 
-    grad = jax.value_and_grad(loss)
+    def grad(*given):
+      total, grads = jax.value_and_grad(loss)(*given)
+      return total, sharding.scattered(grads, mesh)
+
     key = jax.random.fold_in(jax.random.key(config.seed + 1), step)
     if parts == 1:
       total = grad(learning, key, batch)

@@ -15,7 +15,7 @@ from diffpose_jax import config as config_lib
 from diffpose_jax.data import instances, pipeline, prepare, prepared
 from diffpose_jax.evaluation import evaluate, measure
 from diffpose_jax.inference import workdir as run_folder
-from diffpose_jax.model import sharding
+from diffpose_jax.model import hosts, sharding
 from diffpose_jax.pose import skeleton as skeletons
 from diffpose_jax.training import checks, lock, log, optim
 from diffpose_jax.training import start as start_lib
@@ -34,7 +34,7 @@ def train(*, config: ml_collections.ConfigDict, workdir: str) -> dict[str, Any]:
   checks.check_workdir(config, folder)
   checks.check_start(config, folder)
   sharding.use_cpu_devices(config.train.cpu_devices)
-  mesh = sharding.mesh()
+  mesh = sharding.mesh(**config.train.mesh)
   checks.check_batches(config, mesh)
   checks.check_folder(folder)
   with lock.held(folder) as still_held:
@@ -43,7 +43,8 @@ def train(*, config: ml_collections.ConfigDict, workdir: str) -> dict[str, Any]:
 
 def _train(config, folder, mesh, still_held) -> dict[str, Any]:
   """What `train` does once the workdir is this run's alone."""
-  data = prepare.ensure(config, folder)
+  with hosts.first_ahead("data"):
+    data = prepare.ensure(config, folder)
   # None: the joints that the data have, whatever they are.
   wanted = skeletons.NAMED.get(config.data.skeleton)
   split = prepared.open_split(data, config.data.train_split, skeleton=wanted)
@@ -64,9 +65,12 @@ def _train(config, folder, mesh, still_held) -> dict[str, Any]:
     state, start = start_lib.state(
       config, split.skeleton, checkpoints, mesh, steps
     )
+    hosts.barrier("checked")
     # From here on it is this run's.
-    checks.write_data(folder, [split, *mixed])
-    run_folder.save(folder, config, split.skeleton)
+    if hosts.is_first():
+      checks.write_data(folder, [split, *mixed])
+      run_folder.save(folder, config, split.skeleton)
+    hosts.barrier("written")
     if start >= steps:
       print(f"{folder}: all {steps} steps are done; evaluating", flush=True)
     else:
@@ -82,24 +86,24 @@ def _train(config, folder, mesh, still_held) -> dict[str, Any]:
       )
   finally:
     checkpoints.close()
-  return evaluate.finish(config, folder, data)
+  return evaluate.finish(config, folder, data, mesh)
 
 
 def _loop(config, folder, mesh, checkpoints, splits, state, span) -> None:
   """Steps from span[0] to span[1], with validation and checkpoints."""
   start, steps = span
   train_splits, validation = splits
-  step_fn = _compiled_step(config, train_splits[0].skeleton, mesh, steps)
+  step_fn = _compiled_step(config, train_splits[0].skeleton, mesh, steps, state)
   batches = pipeline.train_batches(
     train_splits,
     config,
     seed=config.seed,
     start_step=start,
     batch=config.train.batch,
-    shard=(jax.process_index(), jax.process_count()),
+    rows=sharding.rows(config.train.batch, mesh),
     cache_bytes=config.data.cache_bytes,
   )
-  validate = measure.Validation(config, validation)
+  validate = measure.Validation(config, validation, mesh)
   every = config.train.evaluate_every or max(1, steps // 10)
   records = log.Log(folder, steps=steps, start=start)
   metrics = log.StepMetrics(records, config.train, steps)
@@ -107,6 +111,8 @@ def _loop(config, folder, mesh, checkpoints, splits, state, span) -> None:
     with _interrupts_held() as stop_if_asked, jax.transfer_guard("disallow"):
       for done in range(start + 1, steps + 1):
         batch = sharding.to_global(next(batches), mesh)
+        if done == start + 1:
+          step_fn = hosts.compiled("step", step_fn, state, batch)
         state, values = step_fn(state, batch)
         metrics.add(done, values)
         measured = done == steps or _due(done, every)
@@ -136,15 +142,15 @@ def _quality(found: dict[str, float]) -> float:
   return ap if np.isfinite(ap) else found.get("val/pck_0.1", ap)
 
 
-def _compiled_step(config, skeleton, mesh, steps) -> Callable:
+def _compiled_step(config, skeleton, mesh, steps, state) -> Callable:
   """The train step, which takes the state's memory for the new state."""
-  place = sharding.replicated(mesh)
+  places = sharding.places(state, mesh)
   optimiser = optim.optimiser(config.train, steps)
   return jax.jit(
-    step_lib.make_step(config, skeleton, optimiser),
+    step_lib.make_step(config, skeleton, optimiser, mesh),
     donate_argnums=0,
-    in_shardings=(place, sharding.split(mesh)),
-    out_shardings=(place, place),
+    in_shardings=(places, sharding.split(mesh)),
+    out_shardings=(places, sharding.replicated(mesh)),
   )
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
 
+from diffpose_jax.model import hosts
 from diffpose_jax.weights import restore, seal, steps
 
 _PAUSES = (1.0, 5.0, 25.0)  # seconds before another try to save
@@ -51,7 +52,7 @@ class Checkpoints:
     self._pool = futures.ThreadPoolExecutor(1, "checkpoint")
     # The step on its way, and what ends when it is there.
     self._saving: tuple[int, futures.Future] | None = None
-    if _first():
+    if hosts.is_first():
       self._folder.mkdir(parents=True, exist_ok=True)
       steps.tidy(self._folder)
 
@@ -88,7 +89,7 @@ class Checkpoints:
       if not failure:
         return
       # The other hosts would not know that they should try again.
-      if pause is None or jax.process_count() > 1:
+      if pause is None or hosts.count() > 1:
         raise self._given_up(step, failure) from failure
       logging.warning(
         "%s: checkpoint %d could not be written (%s); next try in %g s",
@@ -101,8 +102,12 @@ class Checkpoints:
       wait = True
 
   def failed(self) -> bool:
-    """True once the newest save failed; it does not wait for it."""
-    if self._saving is None or not self._saving[1].done():
+    """True once the newest save failed; it does not wait for it.
+
+    Several hosts, which would not know of it at the same step, all find out at
+    the next save.
+    """
+    if hosts.count() > 1 or self._saving is None or not self._saving[1].done():
       return False
     return self._saving[1].exception() is not None
 
@@ -135,7 +140,7 @@ class Checkpoints:
       found = restore.newest(
         self._folder,
         lambda place: restore.whole(place, like),
-        put_away=self._put_away if _first() else None,
+        put_away=self._put_away if hosts.is_first() else None,
       )
     except seal.Damaged as error:
       if start_over:
@@ -185,24 +190,44 @@ class Checkpoints:
   def _finish(
     self, step: int, quality: float | None, seen: Mapping[str, seal.Seen]
   ) -> None:
-    """Waits for Orbax, seals the step and gives it its name."""
-    place = steps.being_written(self._folder, step)
-    try:
-      leaves = seal.leaf_sums(seen) if _first() else {}
+    """Waits for Orbax, seals the step and gives it its name.
+
+    Where that fails on one host, it fails on all.
+    """
+    failures: list[Exception] = []
+
+    def tried(name: str, work: Callable[[], None]) -> None:
+      try:
+        work()
+      except Exception as error:
+        failures.append(error)
+      mine = restore.one_line(failures[0]) if failures else ""
+      told = [word for word in hosts.said(f"checkpoint {name}", mine) if word]
+      if told and not failures:
+        failures.append(OSError(f"on another host: {told[0]}"))
+
+    leaves: dict[str, dict] = {}
+
+    def write() -> None:
+      if hosts.is_first():
+        leaves.update(seal.leaf_sums(seen))
       self._writer.wait_until_finished()
-      if _first():
-        seal.write(
-          place,
-          step=step,
-          quality=quality,
-          about=self._about,
-          leaves=leaves,
-        )
-        place.rename(self._folder / str(step))
-        steps.drop_unneeded(self._folder)
-    except BaseException:
+
+    def name() -> None:
+      if not hosts.is_first() or failures:
+        return
+      place = steps.being_written(self._folder, step)
+      seal.write(
+        place, step=step, quality=quality, about=self._about, leaves=leaves
+      )
+      place.rename(self._folder / str(step))
+      steps.drop_unneeded(self._folder)
+
+    tried("written", write)
+    tried("sealed", name)
+    if failures:
       self._discard(step)
-      raise
+      raise failures[0]
 
   def _settled(self) -> BaseException | None:
     """Waits for the save under way; what went wrong, if it did."""
@@ -213,7 +238,7 @@ class Checkpoints:
     return failure
 
   def _discard(self, step: int) -> None:
-    if _first():
+    if hosts.is_first():
       steps.discard(self._folder, step)
 
   def _put_away(self, step: int) -> pathlib.Path:
@@ -228,10 +253,6 @@ class Checkpoints:
       f"({restore.one_line(failure)}); the newest good one is of step {newest}: "
       "make room or correct the rights, and the same command goes on from there"
     )
-
-
-def _first() -> bool:
-  return jax.process_index() == 0
 
 
 def load_averaged(workdir: pathlib.Path, like: Any) -> tuple[Any, int]:

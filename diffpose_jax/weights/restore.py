@@ -3,12 +3,13 @@
 import pathlib
 import re
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import jax
 import orbax.checkpoint as ocp
 from absl import logging
 
+from diffpose_jax.model import hosts
 from diffpose_jax.weights import seal, steps
 
 Found = TypeVar("Found")
@@ -35,7 +36,8 @@ def newest(
   where one is of another network or version.
   """
   damages = []
-  for step in reversed(steps.usable(folder)):
+  there = hosts.said("steps", " ".join(map(str, steps.usable(folder))))[0]
+  for step in sorted(map(int, there.split()), reverse=True):
     try:
       found = read(folder / str(step))
     except seal.Damaged as damage:
@@ -66,11 +68,11 @@ def whole(place: pathlib.Path, like: Any) -> tuple[Any, dict[str, Any]]:
     seal.Damaged: it is not as it was written.
     ValueError: it is of another network, or of a version that is not known.
   """
-  manifest = seal.read(place)
+  manifest = _together(lambda: seal.read(place))
   _check_same(_saved(manifest), like, place)
-  seal.check_files(place, manifest)
-  state = _read(place, manifest, like)
-  seal.check_leaves(place, manifest, state)
+  share = jax.process_index(), hosts.count()
+  _together(lambda: seal.check_files(place, manifest, share=share))
+  state = _together(lambda: _read(place, manifest, like))
   return state, manifest["about"]
 
 
@@ -81,7 +83,7 @@ def part(place: pathlib.Path, name: str, like: Any) -> Any:
 
   Raises like `whole`.
   """
-  manifest = seal.read(place)
+  manifest = _together(lambda: seal.read(place))
   # A partial restore is silent about leaves that only one side has.
   saved = {
     leaf.removeprefix(f"{name}/"): kind
@@ -89,10 +91,26 @@ def part(place: pathlib.Path, name: str, like: Any) -> Any:
     if leaf.startswith(f"{name}/")
   }
   _check_same(saved, like, place)
-  seal.check_files(place, manifest, largest=_SMALL)
-  tree = _read(place, manifest, {name: like})
-  seal.check_leaves(place, manifest, tree)
-  return tree[name]
+  _together(lambda: seal.check_files(place, manifest, largest=_SMALL))
+  return _together(lambda: _read(place, manifest, {name: like}))[name]
+
+
+def _together(check: Callable[[], Found]) -> Found:
+  """What `check` gives; what is damaged for one host is so for all.
+
+  Else one would go back to another step than the others.
+  """
+  result, damage = None, None
+  try:
+    result = check()
+  except seal.Damaged as error:
+    damage = error
+  told = [word for word in hosts.said("damage", str(damage or "")) if word]
+  if damage:
+    raise damage
+  if told:
+    raise seal.Damaged(f"{told[0]} (found by another host)")
+  return cast(Found, result)
 
 
 def located(source: pathlib.Path) -> tuple[pathlib.Path, int | None]:
@@ -149,18 +167,20 @@ def handler() -> ocp.PyTreeCheckpointHandler:
 
 
 def _read(place: pathlib.Path, manifest: seal.Manifest, like: Any) -> Any:
-  """The leaves of `like` out of a step's state."""
+  """The leaves of `like` out of a step's state, as they were saved."""
   restore_args = jax.tree.map(
     lambda leaf: ocp.ArrayRestoreArgs(sharding=leaf.sharding, dtype=leaf.dtype),
     like,
   )
   with _Reading(place, manifest), ocp.Checkpointer(handler()) as reader:
-    return reader.restore(
+    tree = reader.restore(
       (place / STATE).absolute(),
       args=ocp.args.PyTreeRestore(
         item=like, restore_args=restore_args, partial_restore=True
       ),
     )
+  seal.check_leaves(place, manifest, tree)
+  return tree
 
 
 class _Reading:

@@ -190,11 +190,16 @@ def read(place: pathlib.Path) -> Manifest:
 
 
 def check_files(
-  place: pathlib.Path, manifest: Manifest, *, largest: int | None = None
+  place: pathlib.Path,
+  manifest: Manifest,
+  *,
+  largest: int | None = None,
+  share: tuple[int, int] = (0, 1),
 ) -> None:
   """Raises Damaged, naming a file that is not as it was written.
 
-  Only the size is compared of files of more than `largest` bytes.
+  Only the size is compared of files of more than `largest` bytes. With a
+  `share` of (i, n), only file i of each n is looked at.
   """
 
   def one(item):
@@ -209,7 +214,8 @@ def check_files(
 
   try:
     with futures.ThreadPoolExecutor(_THREADS) as pool:
-      for done in pool.map(one, manifest["files"].items()):
+      mine = sorted(manifest["files"].items())[share[0] :: share[1]]
+      for done in pool.map(one, mine):
         assert done is None
   except PermissionError:
     raise

@@ -72,7 +72,8 @@ def test_resuming_and_hosts_change_nothing(splits, mixed, order):
   whole = _take(splits, mixed, 6)
   # Resumed after three steps, with two hosts instead of one.
   parts = [
-    _take(splits, mixed, 3, start_step=3, shard=(host, 2)) for host in (0, 1)
+    _take(splits, mixed, 3, start_step=3, rows=range(host, 8, 2))
+    for host in (0, 1)
   ]
   for step, batch in enumerate(whole[3:]):
     for key in batch:

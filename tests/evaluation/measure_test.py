@@ -106,6 +106,10 @@ class Known(estimator_lib.Estimator):
     self.joints, self.score = joints, score
     self.seen = []
 
+  @property
+  def rows(self):
+    return list(range(self.config.evaluate.batch))
+
   def with_params(self, params):
     return self
 
@@ -344,7 +348,7 @@ def test_validation_is_on_whole_frames_with_one_step_and_sample(monkeypatch):
   people = instances_lib.gt_instances(split, need_joints=False)
   made = []
 
-  def build(config, skeleton, params, options):
+  def build(config, skeleton, params, options, mesh):
     assert skeleton is split.skeleton
     made.append(options)
     return _knows_truth(people)
@@ -364,7 +368,7 @@ def test_validation_without_labels_says_nan(people, monkeypatch):
     split, people=dataclasses.replace(split.people, labelled=empty)
   )
   fake = _knows_truth(people)
-  monkeypatch.setattr(estimator_lib, "Estimator", lambda *_: fake)
+  monkeypatch.setattr(estimator_lib, "Estimator", lambda *_, **__: fake)
   validate = measure.Validation(config_lib.default(), bare)
   values = validate(None)
   assert set(values) == {"val/ap", "val/pck_0.1"}

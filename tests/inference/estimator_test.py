@@ -15,6 +15,7 @@ from diffpose_jax.diffusion import sampler
 from diffpose_jax.inference import estimator as estimator_lib
 from diffpose_jax.inference import network
 from diffpose_jax.inference import workdir as run_folder
+from diffpose_jax.model import sharding
 from diffpose_jax.pose import heatmap
 from diffpose_jax.pose.skeleton import POSETRACK
 from diffpose_jax.weights import checkpoint
@@ -450,15 +451,14 @@ def test_a_handful_of_clips_does_not_wait_for_a_full_batch(params, clips):
   frames, noise_id = clips
   twice = np.concatenate([frames, frames]), np.concatenate([noise_id, noise_id])
   seen = []
-  place = jax.device_put
+  place = sharding.to_global
 
-  def spy(value, *rest):
-    if isinstance(value, tuple) and value[0].ndim == 5:
-      seen.append(len(value[0]))
-    return place(value, *rest)
+  def spy(batch, mesh):
+    seen.append(len(batch["frames"]))
+    return place(batch, mesh)
 
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(jax, "device_put", spy)
+    patch.setattr(sharding, "to_global", spy)
     few = estimator(frames[:3], noise_id[:3])
     full = estimator(*twice)
     last = estimator(frames[:3], noise_id[:3])
@@ -470,7 +470,7 @@ def test_a_handful_of_clips_does_not_wait_for_a_full_batch(params, clips):
   estimator = estimator_lib.Estimator(config, POSETRACK, params, OPTIONS)
   seen.clear()
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(jax, "device_put", spy)
+    patch.setattr(sharding, "to_global", spy)
     estimator(*twice)
     estimator(frames[:3], noise_id[:3])
   assert seen == [16, 16]

@@ -104,11 +104,12 @@ def test_public_weights_fill_the_vit_and_nothing_else(
       np.testing.assert_array_equal(leaf, expected[name], err_msg=name)
   kept = [name for name in _leaves(state.optimiser) if "/vit/" in name]
   assert bool(kept) != freeze
-  line = capsys.readouterr().out
+  state_line, line = capsys.readouterr().out.splitlines()
+  assert state_line.startswith("state: ")
   assert line == (
     "starting with the backbone of vit.pth (ViTPose; 2 of its arrays not "
     "used; position embedding resized from 14x14 to 16x12 patches; heads were "
-    "assumed), the rest is new\n"
+    "assumed), the rest is new"
   )
 
 
