@@ -145,6 +145,9 @@ def _train() -> ml_collections.ConfigDict:
   c.log_every = 20  # steps
   c.evaluate_every = 0  # steps; 0: ten times a run
   c.checkpoint_every = 0  # steps; 0: as often as evaluation
+  # Seconds in which a run that SIGTERM or Ctrl-C ends finishes its step and
+  # saves; then it leaves at once. 0: no limit
+  c.grace = 60.0
   c.validation_instances = 2000  # at most, evenly spaced; the end takes all
   # A workdir, or its checkpoints/STEP, to go on from with optimiser and step
   c.resume = ""
@@ -230,6 +233,7 @@ _LOWEST = {
   "train.log_every": 1,
   "train.evaluate_every": 0,
   "train.checkpoint_every": 0,
+  "train.grace": 0,
   "train.validation_instances": 1,
   "evaluate.steps": 1,
   "evaluate.samples": 1,

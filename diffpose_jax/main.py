@@ -13,6 +13,7 @@ import importlib
 import importlib.metadata
 import pathlib
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -35,8 +36,8 @@ def main(argv: Sequence[str]) -> int:
   """The exit code of the command with these arguments (program name left out).
 
   0: done. 2: a mistake in flags, config, files or data, told in one line on
-  stderr. 75: with --multihost, another process is lost. 130: interrupted.
-  Other exceptions pass: they are bugs.
+  stderr. 75: with --multihost, another process is lost. 130: interrupted; 143:
+  stopped by SIGTERM. Other exceptions pass: they are bugs.
   """
   arguments = [_underscores(argument) for argument in argv]
   debug = "--debug" in arguments
@@ -48,9 +49,10 @@ def main(argv: Sequence[str]) -> int:
       raise
     print(f"diffpose_jax: error: {_one_line(error)}", file=sys.stderr)
     return 2
-  except KeyboardInterrupt:
+  except KeyboardInterrupt as error:
     print("diffpose_jax: interrupted", file=sys.stderr)
-    return 130
+    # Of a signal by its number, as Ctrl-C has none.
+    return 128 + (error.args[0] if error.args else signal.SIGINT)
 
 
 def _run(arguments: list[str], debug: bool) -> int:

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 LOST = 75  # exit code, EX_TEMPFAIL of sysexits.h: start the same command again
 LOST_LINE = (
@@ -20,7 +20,7 @@ LOST_LINE = (
   "started on all hosts, goes on from the newest checkpoint"
 )
 _VARIABLE = "DIFFPOSE_SUPERVISOR"  # the worker's end of a pipe, its number
-_PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 def is_worker() -> bool:
@@ -31,7 +31,8 @@ def is_worker() -> bool:
 def run(arguments: Sequence[str]) -> int:
   """The exit code of the command with these arguments, in a worker process.
 
-  Signals are passed on to it.
+  SIGTERM and SIGINT come to it as SIGTERM, and to `signals_to` by their
+  numbers. The second one ends it at once.
   """
   theirs, ours = os.pipe()
   worker = subprocess.Popen(
@@ -41,8 +42,17 @@ def run(arguments: Sequence[str]) -> int:
     start_new_session=True,  # Ctrl-C comes once, from here
   )
   os.close(theirs)
-  pass_on = lambda number, _: worker.send_signal(number)  # noqa: E731
-  before = {number: signal.signal(number, pass_on) for number in _PASSED_ON}
+  came: list[int] = []
+
+  def pass_on(number: int, _: object) -> None:
+    came.append(number)
+    if len(came) > 1:
+      worker.kill()
+      return
+    os.write(ours, bytes([number]))
+    worker.send_signal(signal.SIGTERM)  # which JAX tells the other hosts of
+
+  before = {number: signal.signal(number, pass_on) for number in _SIGNALS}
   try:
     code = worker.wait()
   finally:
@@ -51,6 +61,9 @@ def run(arguments: Sequence[str]) -> int:
       signal.signal(number, handler)
   if code >= 0:
     return code
+  if len(came) > 1:
+    say("stopped at once; the same command goes on from the newest checkpoint")
+    return 128 + came[-1]
   if -code == signal.SIGABRT:
     say(f"{LOST_LINE} (what JAX says is above)")
     return LOST
@@ -65,15 +78,36 @@ def say(line: str) -> None:
 
 
 def work() -> None:
-  """Lets this process, a worker, end as soon as its parent does."""
+  """Lets this process, a worker, end as soon as its parent does.
+
+  A signal ends it, too, outside of `signals_to`.
+  """
   end = int(os.environ.pop(_VARIABLE))
 
   def wait() -> None:
     with contextlib.suppress(OSError):
-      os.read(end, 1)
+      while number := os.read(end, 1):
+        _takers[-1](number[0])
     os._exit(LOST)
 
   threading.Thread(target=wait, name="supervisor", daemon=True).start()
+
+
+def _end(number: int) -> None:
+  os._exit(128 + number)
+
+
+_takers: list[Callable[[int], None]] = [_end]  # of signals; the last one counts
+
+
+@contextlib.contextmanager
+def signals_to(taker: Callable[[int], None]) -> Iterator[None]:
+  """A context in which `taker` is told the numbers of signals, in a thread."""
+  _takers.append(taker)
+  try:
+    yield
+  finally:
+    _takers.remove(taker)
 
 
 def leave(code: int) -> None:

@@ -77,24 +77,59 @@ def test_how_a_worker_ended_is_passed_on(package, what, code, line):
   assert error == (f"diffpose_jax: error: {line}\n" if line else "")
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signals_reach_the_worker_once(package, number):
-  what = (
-    "came = []\n"
-    "for n in (signal.SIGTERM, signal.SIGINT):"
-    " signal.signal(n, lambda n, _: came.append(n))\n"
-    "print('ready', flush=True)\n"
-    "while not came: time.sleep(0.01)\n"
-    "time.sleep(0.3)\n"
-    "sys.exit(100 + sum(came))"
-  )
-  run = _start(package, what)
+READY = (
+  "came, told = [], []\n"
+  "signal.signal(signal.SIGTERM, lambda n, _: came.append(n))\n"
+)
+
+
+def _ready(package, what):
+  """The supervisor of a worker that is about to wait for signals."""
+  run = _start(package, READY + what)
   assert run.stdout is not None
   while run.stdout.readline() != "ready\n":
     pass
+  return run
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_reach_the_worker_once(package, number):
+  """As SIGTERM, which JAX listens to; and by its number who asked for it."""
+  what = (
+    "with supervisor.signals_to(told.append):\n"
+    "  print('ready', flush=True)\n"
+    "  while not came or not told: time.sleep(0.01)\n"
+    "  time.sleep(0.3)\n"
+    "print(came, told, flush=True)\n"
+    "sys.exit(3)"
+  )
+  run = _ready(package, what)
   run.send_signal(number)
+  out, _ = run.communicate(timeout=60)
+  assert out == f"[15] [{number.value}]\n"
+  assert run.returncode == 3
+
+
+def test_a_second_signal_ends_the_worker_at_once(package):
+  what = (
+    "with supervisor.signals_to(lambda n: print('told', flush=True)):\n"
+    "  print('ready', flush=True)\n"
+    "  time.sleep(100)"
+  )
+  run = _ready(package, what)
+  run.send_signal(signal.SIGTERM)
+  assert run.stdout is not None and run.stdout.readline() == "told\n"
+  run.send_signal(signal.SIGINT)
+  _, error = run.communicate(timeout=60)
+  assert run.returncode == 128 + signal.SIGINT
+  assert error.startswith("diffpose_jax: error: stopped at once; ")
+
+
+def test_a_worker_that_does_not_listen_ends(package):
+  run = _ready(package, "print('ready', flush=True)\ntime.sleep(100)")
+  run.send_signal(signal.SIGINT)
   run.communicate(timeout=60)
-  assert run.returncode == 100 + number
+  assert run.returncode == 128 + signal.SIGINT
 
 
 def test_a_worker_ends_with_its_parent(package):

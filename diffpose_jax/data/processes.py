@@ -82,9 +82,11 @@ class _Worker:
     self._job: tuple[int, Any] | None = None
     self._silent = 0.0
     self._ready = False
-    # The worker begins with SIGINT blocked: Ctrl-C, which reaches all processes
-    # of a terminal, is for the one that started it.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    # The worker begins with these blocked: Ctrl-C, which reaches all processes
+    # of a terminal, and SIGTERM, which Slurm sends to all of a job, are for the
+    # one that started it.
+    both = [signal.SIGINT, signal.SIGTERM]
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, both)
     try:
       self.process.start()
     finally:

@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -56,8 +56,12 @@ def estimate(
   people: instances_lib.Instances,
   *,
   progress: bool = True,
+  between: Callable[[], None] = lambda: None,
 ) -> Estimates:
-  """Poses of all `people`, each once; hosts share them, and all get all."""
+  """Poses of all `people`, each once; hosts share them, and all get all.
+
+  `between` is called after each batch; what it raises ends it.
+  """
   config = estimator.config
   inverse = geometry.invert(instances_lib.crop_affines(people, config))
   batches = pipeline.eval_batches(
@@ -91,6 +95,7 @@ def estimate(
       out.samples[member, rows] = geometry.apply(back, sample)
     done[rows] = True
     bar.update(min(len(rows) * hosts.count(), count - bar.n))
+    between()
   bar.close()
   members = np.moveaxis(out.samples, 1, 0)
   joints, score, members, shape = hosts.exchanged(
@@ -308,13 +313,19 @@ class Validation:
       config, split.skeleton, None, options, mesh=mesh
     )
 
-  def __call__(self, params: Any) -> dict[str, float]:
-    """AP in percent and PCK@0.1 by box, of the weights `params`."""
+  def __call__(
+    self, params: Any, between: Callable[[], None] = lambda: None
+  ) -> dict[str, float]:
+    """AP in percent and PCK@0.1 by box, of the weights `params`.
+
+    `between` as in `estimate`.
+    """
     estimates = estimate(
       self._estimator.with_params(params),
       self._split,
       self._people,
       progress=False,
+      between=between,
     )
     result = measure(self._split, self._people, estimates, self._truth)
     return {

@@ -173,6 +173,14 @@ def count() -> int:
   return distributed.global_state.num_processes
 
 
+def stop_agreed(call: int) -> bool:
+  """True at the call at which all processes stop, after SIGTERM to one of them.
+
+  All must ask at the same points of the program, with `call` counting up.
+  """
+  return multihost_utils.reached_preemption_sync_point(call)
+
+
 def barrier(name: str, milliseconds: int = _LONG) -> None:
   """Waits until all processes are here; `name` tells it from other barriers."""
   client = distributed.global_state.client

@@ -35,6 +35,7 @@ _FREE = (
   "train.init_from",
   "model.init_from",
   "train.start_over",
+  "train.grace",
   "train.mesh.",
   "train.cpu_devices",
   "train.accept_new_data",

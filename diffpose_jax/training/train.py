@@ -1,10 +1,7 @@
 """Training: batches to weights, then the evaluation of the result."""
 
-import contextlib
 import pathlib
-import signal
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -17,7 +14,7 @@ from diffpose_jax.evaluation import evaluate, measure
 from diffpose_jax.inference import workdir as run_folder
 from diffpose_jax.model import hosts, sharding
 from diffpose_jax.pose import skeleton as skeletons
-from diffpose_jax.training import checks, lock, log, optim
+from diffpose_jax.training import checks, lock, log, optim, stopping
 from diffpose_jax.training import start as start_lib
 from diffpose_jax.training import step as step_lib
 from diffpose_jax.weights import checkpoint
@@ -108,29 +105,31 @@ def _loop(config, folder, mesh, checkpoints, splits, state, span) -> None:
   records = log.Log(folder, steps=steps, start=start)
   metrics = log.StepMetrics(records, config.train, steps)
   try:
-    with _interrupts_held() as stop_if_asked, jax.transfer_guard("disallow"):
-      for done in range(start + 1, steps + 1):
-        batch = sharding.to_global(next(batches), mesh)
-        if done == start + 1:
-          step_fn = hosts.compiled("step", step_fn, state, batch)
-        state, values = step_fn(state, batch)
-        metrics.add(done, values)
-        measured = done == steps or _due(done, every)
-        due = measured or _due(done, config.train.checkpoint_every)
-        if due or checkpoints.failed():
-          with metrics.pause(), jax.transfer_guard("allow"):
-            # Of these weights alone: an older AP is not theirs.
-            found = {}
-            if measured:
-              found = validate(state.ema)
-              records.write(done, found)
-            last = done == steps
-            checkpoints.save(vars(state), done, _quality(found), wait=last)
-        stop_if_asked()
-  except KeyboardInterrupt:
-    metrics.flush()
-    _save_interrupted(state, checkpoints)
-    raise
+    with stopping.held(config.train.grace) as stop_if_asked:
+      try:
+        with jax.transfer_guard("disallow"):
+          for done in range(start + 1, steps + 1):
+            batch = sharding.to_global(next(batches), mesh)
+            if done == start + 1:
+              step_fn = hosts.compiled("step", step_fn, state, batch)
+            state, values = step_fn(state, batch)
+            metrics.add(done, values)
+            stop_if_asked()
+            measured = done == steps or _due(done, every)
+            due = measured or _due(done, config.train.checkpoint_every)
+            if due or checkpoints.failed():
+              with metrics.pause(), jax.transfer_guard("allow"):
+                # Of these weights alone: an older AP is not theirs.
+                found = {}
+                if measured:
+                  found = validate(state.ema, stop_if_asked)
+                  records.write(done, found)
+                last = done == steps
+                checkpoints.save(vars(state), done, _quality(found), wait=last)
+      except KeyboardInterrupt:
+        metrics.flush()
+        _save_interrupted(state, checkpoints)
+        raise
   finally:
     batches.close()
     records.close()
@@ -152,36 +151,6 @@ def _compiled_step(config, skeleton, mesh, steps, state) -> Callable:
     in_shardings=(places, sharding.split(mesh)),
     out_shardings=(places, sharding.replicated(mesh)),
   )
-
-
-@contextlib.contextmanager
-def _interrupts_held() -> Iterator[Callable[[], None]]:
-  """A context that holds Ctrl-C back until the function it gives is called.
-
-  Raised inside of a step, it would lose the state: the old one is already
-  donated, the new one not yet assigned. A second Ctrl-C is not held back.
-  """
-  came = []
-
-  def hold(number, frame):
-    del number, frame
-    came.append(True)
-    signal.signal(signal.SIGINT, before)
-    print("\nstopping after this step; again to stop now", flush=True)
-
-  def stop_if_asked() -> None:
-    if came:
-      raise KeyboardInterrupt
-
-  if threading.current_thread() is not threading.main_thread():
-    yield stop_if_asked  # Python gives signals to the main thread alone.
-    return
-  before = signal.getsignal(signal.SIGINT)
-  signal.signal(signal.SIGINT, hold)
-  try:
-    yield stop_if_asked
-  finally:
-    signal.signal(signal.SIGINT, before)
 
 
 def _save_interrupted(state, checkpoints) -> None:

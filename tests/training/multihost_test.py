@@ -346,6 +346,30 @@ def test_the_others_end_with_a_clear_line_and_the_next_start_resumes(
     assert last.startswith(f"diffpose_jax: error: {supervisor.LOST_LINE}")
 
 
+def test_a_signal_to_one_host_stops_all_after_the_same_step(
+  two, config, root, start, tmp_path
+):
+  folder = tmp_path / "run"
+  shutil.copytree(two.folder, folder)
+  arguments = _train(
+    *(config, root, folder, "--config.train.steps=100000"),
+    *("--config.train.evaluate_every=100000",),
+    "--config.train.checkpoint_every=5",
+  )
+  for victim in (1, 0):
+    before = _latest(folder)
+    command = start(2, *arguments)
+    command.until(lambda: _latest(folder) > before, "checkpoint")  # noqa: B023
+    command.processes[victim].send_signal(signal.SIGTERM)
+    ended = command.wait()
+    assert [result.code for result in ended] == [128 + signal.SIGTERM] * 2
+    assert f"resuming from step {before}" in ended[0].out
+    stopped = _latest(folder)
+    assert f"stopped after step {stopped}" in ended[0].out
+    assert _records(folder)[-1]["step"] == stopped
+    assert "SIGTERM: stopping after this step" in ended[victim].error
+
+
 def test_a_mistake_ends_all_hosts_with_its_line(config, root, start, tmp_path):
   arguments = _train(config, root, tmp_path / "run", "--config.train.batch=9")
   for result in start(2, *arguments).wait():

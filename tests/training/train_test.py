@@ -132,18 +132,22 @@ def _press_ctrl_c() -> None:
   signal.raise_signal(signal.SIGINT)
 
 
+def _preempt() -> None:
+  signal.raise_signal(signal.SIGTERM)
+
+
 def _not_evaluated(monkeypatch) -> None:
   monkeypatch.setattr(evaluate, "finish", lambda *_: {})
 
 
 @pytest.fixture(scope="module")
 def resumed(root, tmp_path_factory):
-  """The same run, stopped in step 2, then killed in step 5."""
+  """The same run, stopped in steps 2 and 4, then killed in step 6."""
   folder = tmp_path_factory.mktemp("resumed")
   config = _config(root)
   run = functools.partial(train.train, config=config, workdir=str(folder))
   latest = []
-  for step, act in ((2, _press_ctrl_c), (5, _crash)):
+  for step, act in ((2, _press_ctrl_c), (4, _preempt), (6, _crash)):
     with pytest.MonkeyPatch.context() as monkeypatch:
       _interrupt_at(monkeypatch, step, act)
       with pytest.raises((KeyboardInterrupt, _Crash)):
@@ -179,9 +183,9 @@ def test_an_interrupted_run_ends_bit_for_bit_like_a_whole_one(whole, resumed):
 
 
 def test_a_stopped_run_keeps_its_last_whole_step(resumed):
-  # Ctrl-C in step 2, which is let finish; a crash in step 5 goes back to the
-  # checkpoint of step 3.
-  assert resumed[1] == [2, 3]
+  # Ctrl-C in step 2 and SIGTERM in step 4, which are let finish, the latter
+  # while the checkpoint of step 3 is written; a crash in step 6 loses step 5.
+  assert resumed[1] == [2, 4, 4]
 
 
 class _Saved(checkpoint.Checkpoints):
@@ -214,27 +218,6 @@ def test_a_state_lost_in_its_step_is_not_saved(capsys):
   train._save_interrupted(state, checkpoints)
   assert checkpoints.steps == []
   assert "goes on from 2" in capsys.readouterr().out
-
-
-@pytest.fixture
-def python_interrupts():
-  """Python's own handler, which a job in the background starts without."""
-  before = signal.signal(signal.SIGINT, signal.default_int_handler)
-  yield
-  signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("python_interrupts")
-def test_ctrl_c_waits_for_the_step_but_twice_does_not():
-  before = signal.getsignal(signal.SIGINT)
-  with train._interrupts_held() as stop_if_asked:
-    stop_if_asked()
-    _press_ctrl_c()
-    with pytest.raises(KeyboardInterrupt):
-      stop_if_asked()
-    with pytest.raises(KeyboardInterrupt):
-      _press_ctrl_c()
-  assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_metrics_have_every_step_once(whole, resumed):
