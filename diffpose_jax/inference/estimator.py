@@ -23,6 +23,7 @@ from diffpose_jax.weights import checkpoint
 # The padded time grid and the number of steps to walk on it.
 Walk = tuple[jax.Array, int | jax.Array]
 _FEW = 8  # clips: a short video's people do not wait for a whole batch's work
+_CLIPS_OUT = (0, 0, 1, 0, 1)  # the axis of the clips in what `_estimate` gives
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,10 +131,13 @@ class Estimator:
     self._sizes = (config.evaluate.batch,)
     if hosts.count() == 1:
       self._sizes = _sizes(config.evaluate.batch, sharding.shares(mesh))
-    clips, members = sharding.split(mesh), sharding.split(mesh, axis=1)
     self._jit = jax.jit(
-      functools.partial(_estimate, config, skeleton, options, mesh),
-      out_shardings=(clips, clips, members, clips, members),
+      sharding.apart(
+        functools.partial(_estimate, config, skeleton, options),
+        mesh,
+        clips_in=(None, 0, None),
+        clips_out=_CLIPS_OUT,
+      )
     )
     self._shelf = shelf or program.Shelf(None, "")
     self._programs: dict[int, Any] = {}  # by size of the batch
@@ -250,7 +254,7 @@ class Estimator:
     out = self._programs[size](*arguments)
     joints, score, samples, shape, broken = (
       sharding.to_local(array, axis)
-      for array, axis in zip(out, (0, 0, 1, 0, 1), strict=True)
+      for array, axis in zip(out, _CLIPS_OUT, strict=True)
     )
     _check_finite(broken[:, :count])
     return Poses(
@@ -320,10 +324,9 @@ def _check_finite(broken: Bool[np.ndarray, "m b k"]) -> None:
     )
 
 
-def _estimate(config, skeleton, options, mesh, params, given, walk):
+def _estimate(config, skeleton, options, params, given, walk):
   clips = (given["frames"], given["noise_id"])
-  with sharding.traced_for(mesh):
-    maps = heatmaps(config, skeleton, params, *clips, walk, options)
+  maps = heatmaps(config, skeleton, params, *clips, walk, options)
   read = functools.partial(
     heatmap.decode, stride=config.model.patch / 4, method=config.evaluate.decode
   )

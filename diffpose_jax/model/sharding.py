@@ -11,6 +11,7 @@ import dataclasses
 import math
 import os
 import re
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -188,6 +189,42 @@ def traced_for(mesh: Mesh | None) -> contextlib.AbstractContextManager:
   if mesh is None or mesh.shape["tensor"] == 1:
     return contextlib.nullcontext()
   return jax.sharding.use_abstract_mesh(mesh.abstract_mesh)
+
+
+def apart(
+  function: Callable[..., Any],
+  mesh: Mesh,
+  *,
+  clips_in: tuple[int | None, ...],
+  clips_out: tuple[int, ...],
+) -> Callable[..., Any]:
+  """The function, run by each device on its own clips; to be jitted.
+
+  XLA would gather the clips of all devices where a function is mapped over
+  another axis than theirs, as convolutions merge the two.
+
+  Args:
+    function: what it gives of a clip depends on no other clip.
+    mesh: over which clips are split.
+    clips_in: for each argument, its axis of clips; None where it has none.
+    clips_out: the same for each result.
+  """
+  if mesh.size == 1:
+    return function
+
+  def spec(axis: int | None) -> PartitionSpec:
+    if axis is None:
+      return PartitionSpec()
+    return PartitionSpec(*[None] * axis, _BATCH)
+
+  return jax.shard_map(
+    function,
+    mesh=mesh,
+    in_specs=tuple(map(spec, clips_in)),
+    out_specs=tuple(map(spec, clips_out)),
+    axis_names=set(_BATCH),
+    check_vma=False,
+  )
 
 
 def over_tensor(x: Any, axis: int) -> Any:

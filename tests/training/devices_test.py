@@ -329,16 +329,22 @@ def test_fsdp_gathers_each_large_kernel_once_and_no_activation(name):
   )
 
 
-def test_tensor_sums_activations_and_gathers_weights_alone():
-  found = _collectives(_found("2 data x 2 fsdp x 2 tensor").text)
-  assert set(found) == {"all-gather", "all-reduce"}
+def _halves() -> set[tuple[int, ...]]:
+  """Shapes of weights as `tensor` may gather them, with 2 devices."""
   wide, heads = SIZE.width, SIZE.heads
   weights = set(_shapes().values())
-  # Halves over `tensor`, and queries, keys and values arranged by heads.
+  # Halves, and queries, keys and values arranged by heads.
   weights |= {(wide, 2 * wide), (2 * wide, wide)}
   for width, count in ((wide, heads), (16, 4), (8, 4)):
     weights |= {(width, 3, count, width // count), (3, count, width // count)}
-  assert set(found["all-gather"]) <= weights
+  return weights
+
+
+def test_tensor_sums_activations_and_gathers_weights_alone():
+  found = _collectives(_found("2 data x 2 fsdp x 2 tensor").text)
+  assert set(found) == {"all-gather", "all-reduce"}
+  assert set(found["all-gather"]) <= _halves()
+  wide = SIZE.width
   # Two sums a layer forward and two backward, of this host's third of the clips
   # or of its fused ones; the mean over frames needs none.
   clips = BATCH // 4
@@ -384,18 +390,45 @@ def test_the_step_lowers_for_accelerators(scan, remat):
   assert "bf16" in exported.mlir_module()
 
 
-@pytest.mark.parametrize("scan", [False, True])
-def test_the_sampler_lowers_for_accelerators(scan):
-  config = _config(model__dtype="bfloat16", model__scan=scan)
+def _sampler(mesh, **changes):
+  """The sampler, jitted, and shapes for its call."""
   options = estimator.Options(steps=2, samples=2, flip=True, seed=0, eta=0.0)
+  params = _start()["params"]
   run = estimator.Estimator(
-    config, POSETRACK, _start()["params"], options, mesh=_mesh((4, 1, 2))
+    _config(**changes), POSETRACK, params, options, mesh=mesh
   )
   batch = _abstract(_batch())
   given = {name: batch[name] for name in ("frames", "noise_id")}
-  exported = jax.export.export(run._jit, platforms=PLATFORMS)(
-    _start()["params"], given, run._walk
+  clips = sharding.split(mesh)
+  given = sharding.placed(given, jax.tree.map(lambda _: clips, given))
+  like = sharding.placed(params, sharding.places_in_use(params, mesh))
+  return run._jit, (like, given, run._walk)
+
+
+def _sent(run, arguments) -> dict[str, list[tuple[int, ...]]]:
+  """What the compiled program sends."""
+  text = run.lower(*arguments).compile().as_text()
+  assert text is not None
+  return _collectives(text)
+
+
+def test_a_clip_is_sampled_without_the_devices_of_others():
+  """All members of it."""
+  assert _sent(*_sampler(_mesh(MESHES["8 data"]))) == {}
+
+
+def test_sampling_over_tensor_gathers_weights_alone():
+  found = _sent(*_sampler(_mesh(MESHES["2 data x 2 fsdp x 2 tensor"])))
+  assert set(found) <= {"all-reduce", "all-gather"}
+  assert set(found.get("all-gather", ())) <= _halves()
+
+
+@pytest.mark.parametrize("scan", [False, True])
+def test_the_sampler_lowers_for_accelerators(scan):
+  run, arguments = _sampler(
+    _mesh((4, 1, 2)), model__dtype="bfloat16", model__scan=scan
   )
+  exported = jax.export.export(run, platforms=PLATFORMS)(*arguments)
   assert exported.platforms == PLATFORMS and exported.nr_devices == 8
   assert "bf16" in exported.mlir_module()
 
