@@ -125,12 +125,12 @@ class Command:
         pytest.fail(f"no {what}; exit codes {codes}; {errors}")
       time.sleep(0.05)
 
-  def kill_worker(self, host: int) -> None:
-    """SIGKILL for the process that works, under its supervisor."""
+  def signal_worker(self, host: int, number: int = signal.SIGKILL) -> None:
+    """A signal to the process that works, under its supervisor."""
     pid = self.processes[host].pid
     children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text()
     (worker,) = children.split()
-    os.kill(int(worker), signal.SIGKILL)
+    os.kill(int(worker), number)
 
   def stop(self) -> None:
     """Ends what still runs."""
@@ -335,7 +335,7 @@ def test_the_others_end_with_a_clear_line_and_the_next_start_resumes(
     before = _latest(folder)
     command = start(2, *arguments)
     command.until(lambda: _latest(folder) > before, "checkpoint")  # noqa: B023
-    command.kill_worker(victim)
+    command.signal_worker(victim)
     killed = time.monotonic()
     ended = command.wait()
     assert time.monotonic() - killed < 3 * HEARTBEAT
@@ -344,6 +344,38 @@ def test_the_others_end_with_a_clear_line_and_the_next_start_resumes(
     assert ended[survivor].code == supervisor.LOST
     last = ended[survivor].error.rstrip().splitlines()[-1]
     assert last.startswith(f"diffpose_jax: error: {supervisor.LOST_LINE}")
+
+
+def test_one_of_four_is_killed_while_all_save(
+  two, config, root, start, tmp_path
+):
+  """Before, it is slow for a while, which ends nobody."""
+  folder = tmp_path / "run"
+  shutil.copytree(two.folder, folder)
+  arguments = _train(
+    *(config, root, folder, "--config.train.steps=100000"),
+    *("--config.train.evaluate_every=100000",),
+    "--config.train.checkpoint_every=1",
+  )
+  command = start(4, *arguments)
+  command.until(lambda: _latest(folder) > 4, "checkpoint")
+  command.signal_worker(2, signal.SIGSTOP)
+  time.sleep(0.4 * HEARTBEAT)
+  slow = _latest(folder)
+  command.signal_worker(2, signal.SIGCONT)
+  command.until(lambda: _latest(folder) > slow + 2, "checkpoint after that")
+  writing = (folder / "checkpoints").glob
+  command.until(lambda: any(writing("*writing")), "save")
+  command.signal_worker(2)
+  ended = command.wait()
+  codes = [result.code for result in ended]
+  assert codes == [supervisor.LOST] * 2 + [137, supervisor.LOST]
+  latest = _latest(folder)
+  steps = f"--config.train.steps={latest + 2}"
+  again = _run(2, config, root, folder.parent, steps)
+  assert f"resuming from step {latest}" in again.ended[0].out
+  assert _latest(folder) == latest + 2
+  assert not any(writing("*writing")) and not any(writing("quarantine"))
 
 
 def test_a_signal_to_one_host_stops_all_after_the_same_step(

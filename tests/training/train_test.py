@@ -142,18 +142,19 @@ def _not_evaluated(monkeypatch) -> None:
 
 @pytest.fixture(scope="module")
 def resumed(root, tmp_path_factory):
-  """The same run, stopped in steps 2 and 4, then killed in step 6."""
+  """The same run, stopped in steps 2 and 4, killed in steps 1 and 6."""
   folder = tmp_path_factory.mktemp("resumed")
   config = _config(root)
   run = functools.partial(train.train, config=config, workdir=str(folder))
   latest = []
-  for step, act in ((2, _press_ctrl_c), (4, _preempt), (6, _crash)):
+  acts = (1, _crash), (2, _press_ctrl_c), (4, _preempt), (6, _crash)
+  for step, act in acts:
     with pytest.MonkeyPatch.context() as monkeypatch:
       _interrupt_at(monkeypatch, step, act)
       with pytest.raises((KeyboardInterrupt, _Crash)):
         run()
     folders = (folder / "checkpoints").iterdir()
-    latest.append(max(int(p.name) for p in folders))
+    latest.append(max((int(p.name) for p in folders), default=0))
   with pytest.MonkeyPatch.context() as monkeypatch:
     _not_evaluated(monkeypatch)
     run()
@@ -185,7 +186,7 @@ def test_an_interrupted_run_ends_bit_for_bit_like_a_whole_one(whole, resumed):
 def test_a_stopped_run_keeps_its_last_whole_step(resumed):
   # Ctrl-C in step 2 and SIGTERM in step 4, which are let finish, the latter
   # while the checkpoint of step 3 is written; a crash in step 6 loses step 5.
-  assert resumed[1] == [2, 4, 4]
+  assert resumed[1] == [0, 2, 4, 4]
 
 
 class _Saved(checkpoint.Checkpoints):
