@@ -138,6 +138,11 @@ def _train() -> ml_collections.ConfigDict:
   c.schedule = "step"  # step: x0.1 at 2/3 and 5/6; cosine: to zero
   c.weight_decay = 0.05  # on kernels only
   c.clip = 1.0  # global gradient norm
+  # An update is skipped where loss or gradients are not finite; training stops
+  # after so many in a row. A spike is a loss or gradient norm so many times the
+  # median of the last hundred steps, 0: not looked for.
+  c.max_skipped = 10
+  c.spike = 10.0
   # Share of clips noised from the model's own estimate, not from the truth.
   # 0 is the paper; above, several steps keep what one step finds.
   c.self_aligned = 0.0
@@ -230,6 +235,8 @@ _LOWEST = {
   "train.cpu_devices": 0,
   "train.accumulate": 1,
   "train.warmup": 0,
+  "train.max_skipped": 1,
+  "train.spike": 0,
   "train.log_every": 1,
   "train.evaluate_every": 0,
   "train.checkpoint_every": 0,
@@ -314,6 +321,10 @@ def _check_together(config: ml_collections.ConfigDict) -> None:
     raise ValueError(
       f"train.batch {train.batch} must be divisible by train.accumulate "
       f"{train.accumulate}"
+    )
+  if 0 < train.spike <= 1 or not train.spike >= 0:
+    raise ValueError(
+      f"train.spike is {train.spike}, must be above 1, or 0 for none"
     )
   if not train.steps and not train.epochs > 0:
     raise ValueError(

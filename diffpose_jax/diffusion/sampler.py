@@ -96,7 +96,11 @@ def sample(
       needs no compilation; a Python integer unrolls it.
 
   The noise of a step is the same for all people of one key.
+
+  Raises ValueError for a Python integer below 1.
   """
+  if isinstance(steps, int) and steps < 1:
+    raise ValueError(f"steps is {steps}, must be at least 1")
   tag = lambda number: jnp.asarray(number, jnp.uint32)  # noqa: E731
   xt = _normal(keys, shape, tag(0))
 
@@ -132,7 +136,12 @@ def ensemble(
   *,
   samples: int,
 ) -> Float[Array, "m b y x k"]:
-  """`samples` members of independent noise; they share what `denoise` holds."""
+  """`samples` members of independent noise; they share what `denoise` holds.
+
+  Raises ValueError for fewer than one.
+  """
+  if samples < 1:
+    raise ValueError(f"samples is {samples}, must be at least 1")
 
   def member(number):
     fold = lambda key: jax.random.fold_in(key, number)  # noqa: E731

@@ -121,7 +121,9 @@ def _parabola(flat, peak, position, count, step):
 
 def _quarter(flat, peak, position, count, step):
   before, _, after, inside = _neighbours(flat, peak, position, count, step)
-  return jnp.where(inside, 0.25 * jnp.sign(after - before), 0.0)
+  # Compared, not subtracted: both may be empty, which is -inf.
+  side = (after > before).astype(flat.dtype) - (after < before)
+  return jnp.where(inside, 0.25 * side, 0.0)
 
 
 def flip(

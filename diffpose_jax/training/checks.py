@@ -31,6 +31,8 @@ _FREE = (
   "train.evaluate_every",
   "train.checkpoint_every",
   "train.validation_instances",
+  "train.max_skipped",
+  "train.spike",
   "train.resume",
   "train.init_from",
   "model.init_from",

@@ -11,7 +11,7 @@ import ml_collections
 import tensorboardX
 import tqdm
 
-from diffpose_jax.training import optim
+from diffpose_jax.training import optim, watch
 
 
 class Log:
@@ -62,9 +62,17 @@ class StepMetrics:
   """
 
   def __init__(
-    self, records: Log, config: ml_collections.ConfigDict, steps: int
+    self,
+    records: Log,
+    config: ml_collections.ConfigDict,
+    steps: int,
+    seen: watch.Watch | None = None,
   ):
-    """`config` is that of training, `steps` the run's last step."""
+    """`config` is that of training, `steps` the run's last step.
+
+    `seen` is shown every step, also those that are not logged.
+    """
+    self._seen = seen
     self._log = records
     self._steps = steps
     self._every = config.log_every
@@ -80,16 +88,29 @@ class StepMetrics:
     self._log.advance()
 
   def flush(self) -> None:
-    """Waits for the newest step; writes its metrics if it is one to log."""
+    """Waits for the newest step; writes its metrics if it is one to log.
+
+    Raises ValueError where too many updates in a row were skipped.
+    """
     if self._last is None:
       return
     (step, values), self._last = self._last, None
-    if step % self._every and step != self._steps:
+    logged = step % self._every == 0 or step == self._steps
+    if not logged and self._seen is None:
       return
     found = {k: float(v) for k, v in jax.device_get(values).items()}
+    made = step - 1  # updates
+    if self._seen is not None:
+      made -= self._seen.skipped
+      self._seen.look(
+        step, found["loss"], found["gradient_norm"], bool(found["skipped"])
+      )
+    if not logged:
+      return
+    found |= self._seen.counts() if self._seen else {}
     found |= self._speed(step)
     with jax.transfer_guard("allow"):
-      found["learning_rate"] = float(self._rate(step - 1))
+      found["learning_rate"] = float(self._rate(made))
     self._log.write(step, found)
 
   @contextlib.contextmanager

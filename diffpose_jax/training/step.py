@@ -17,7 +17,7 @@ from diffpose_jax.inference import network
 from diffpose_jax.model import sharding
 from diffpose_jax.pose import heatmap
 from diffpose_jax.pose import skeleton as skeletons
-from diffpose_jax.training import distort, optim
+from diffpose_jax.training import distort, guard, optim
 
 Batch = dict[str, jax.Array]
 # Folded into a clip's key for what happens to its pictures: far from the
@@ -158,6 +158,9 @@ def make_step(
 ) -> Callable[[State, Batch], tuple[State, dict[str, jax.Array]]]:
   """The function (state, batch) → (state, metrics), to be jitted.
 
+  Where loss, gradients or what they would make of the state are not finite,
+  only `step` changes and `metrics["skipped"]` is 1.
+
   On a mesh, the state is where `sharding.places` says.
   """
   parts = config.train.accumulate
@@ -197,21 +200,31 @@ def make_step(
 
   def step(state: State, batch: Batch) -> tuple[State, dict[str, jax.Array]]:
     batch = batch | {"key": clip_keys(config, state.step, batch)}
+    # A label without weight is no number: 0 times NaN would be a gradient.
+    joints = jnp.where(_weighed(batch)[..., None], batch["joints"], 0)
+    batch["joints"] = joints
     learning = optim.trained(config.train, state.params)
+    average = optim.trained(config.train, state.ema)
     loss, grads = gradients(learning, state.params, state.step, batch)
     updates, optimiser_state = optimiser.update(
       grads, state.optimiser, learning
     )
-    learning = optax.apply_updates(learning, updates)
-    ema = optim.average(
-      optim.trained(config.train, state.ema),
-      learning,
-      state.step,
-      config.train.ema,
+    norm = optax.tree.norm(grads)
+    sound = guard.is_sound((learning, average, state.optimiser))
+    sound &= jnp.isfinite(loss) & jnp.isfinite(norm)
+    learning = guard.choose(
+      sound, optax.apply_updates(learning, updates), learning
     )
-    metrics = {"loss": loss, "gradient_norm": optax.tree.norm(grads)}
+    average = guard.choose(
+      sound,
+      optim.average(average, learning, state.step, config.train.ema),
+      average,
+    )
+    optimiser_state = guard.choose(sound, optimiser_state, state.optimiser)
+    skipped = jnp.where(sound, 0.0, 1.0)
+    metrics = {"loss": loss, "gradient_norm": norm, "skipped": skipped}
     # What is frozen stays: the same array in, the same array out.
-    params, ema = state.params | learning, state.ema | ema
+    params, ema = state.params | learning, state.ema | average
     return State(state.step + 1, params, ema, optimiser_state), metrics
 
   return step

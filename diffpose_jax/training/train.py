@@ -9,12 +9,12 @@ import ml_collections
 import numpy as np
 
 from diffpose_jax import config as config_lib
-from diffpose_jax.data import instances, pipeline, prepare, prepared
+from diffpose_jax.data import instances, pipeline, prepare, prepared, roster
 from diffpose_jax.evaluation import evaluate, measure
 from diffpose_jax.inference import workdir as run_folder
 from diffpose_jax.model import hosts, sharding
 from diffpose_jax.pose import skeleton as skeletons
-from diffpose_jax.training import checks, lock, log, optim, stopping
+from diffpose_jax.training import checks, lock, log, optim, stopping, watch
 from diffpose_jax.training import start as start_lib
 from diffpose_jax.training import step as step_lib
 from diffpose_jax.weights import checkpoint
@@ -103,7 +103,15 @@ def _loop(config, folder, mesh, checkpoints, splits, state, span) -> None:
   validate = measure.Validation(config, validation, mesh)
   every = config.train.evaluate_every or max(1, steps // 10)
   records = log.Log(folder, steps=steps, start=start)
-  metrics = log.StepMetrics(records, config.train, steps)
+  seen = watch.Watch(
+    config.train,
+    folder,
+    roster.Roster(train_splits, config).clips,
+    latest=checkpoints.latest,
+    span=span,
+    skipped=watch.skipped_before(state),
+  )
+  metrics = log.StepMetrics(records, config.train, steps, seen)
   try:
     with stopping.held(config.train.grace) as stop_if_asked:
       try:
@@ -117,22 +125,27 @@ def _loop(config, folder, mesh, checkpoints, splits, state, span) -> None:
             stop_if_asked()
             measured = done == steps or _due(done, every)
             due = measured or _due(done, config.train.checkpoint_every)
-            if due or checkpoints.failed():
+            if due or seen.owed or checkpoints.failed():
               with metrics.pause(), jax.transfer_guard("allow"):
                 # Of these weights alone: an older AP is not theirs.
                 found = {}
                 if measured:
                   found = validate(state.ema, stop_if_asked)
                   records.write(done, found)
-                last = done == steps
-                checkpoints.save(vars(state), done, _quality(found), wait=last)
+                if seen.may_save(state, done):
+                  ap, last = _quality(found), done == steps
+                  checkpoints.save(vars(state), done, ap, wait=last)
       except KeyboardInterrupt:
         metrics.flush()
-        _save_interrupted(state, checkpoints)
+        if seen.row:
+          print(f"\n{seen.row} updates skipped: nothing is saved", flush=True)
+        else:
+          _save_interrupted(state, checkpoints)
         raise
   finally:
     batches.close()
     records.close()
+    seen.close()
 
 
 def _quality(found: dict[str, float]) -> float:

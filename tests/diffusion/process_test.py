@@ -66,3 +66,32 @@ def test_noise_of_recovers_the_noise(key):
     found = process.noise_of(xt, x0, jnp.asarray(kept))
     np.testing.assert_allclose(found, noise, atol=1e-3)
   assert (process.noise_of(x0, x0, jnp.asarray(1.0)) == 0).all()
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear"])
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16, jnp.float32])
+def test_the_ends_of_time_are_exact_in_every_dtype(schedule, dtype):
+  """There is no noise at 0, and at 1 nothing overflows or divides by 0."""
+  ends = jnp.array([0, 1], dtype)
+  kept = process.alpha_bar(ends, schedule=schedule)
+  assert kept.dtype == jnp.float32
+  exact = process.alpha_bar(jnp.array([0.0, 1.0]), schedule=schedule)
+  np.testing.assert_array_equal(kept, exact)
+  x0 = jnp.array([-1, 0.5], dtype).reshape(2, 1, 1, 1)
+  noise = jnp.array([3, -2], dtype).reshape(2, 1, 1, 1)
+  xt = process.add_noise(x0, noise, kept)
+  assert xt[0, 0, 0, 0] == -1
+  np.testing.assert_allclose(xt[1, 0, 0, 0], -2, atol=1e-2)
+  assert (process.noise_of(xt, x0, kept[0]) == 0).all()
+  found = process.noise_of(xt[1:], x0[1:], kept[1])
+  np.testing.assert_allclose(found[0, 0, 0, 0], -2, atol=1e-5)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear"])
+@pytest.mark.parametrize("steps", [1, 2])
+def test_the_shortest_schedules(schedule, steps):
+  kept = process.alpha_bar(
+    jnp.array([0.0, 0.5, 1.0]), schedule=schedule, steps=steps
+  )
+  assert kept[0] == 1 and np.isfinite(kept).all()
+  assert (np.diff(kept) < 0).all() and kept[-1] > 0

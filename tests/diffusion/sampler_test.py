@@ -159,3 +159,60 @@ def test_ensemble_of_equal_noise_equals_one_sample():
     lambda xt, time: truth, _keys(3), SHAPE, times, 2, samples=4
   )
   np.testing.assert_allclose(members.mean(axis=0), truth, atol=1e-6)
+
+
+@pytest.mark.parametrize("steps", [1, 7, 13])
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+@pytest.mark.parametrize("schedule", ["cosine", "linear"])
+def test_more_steps_than_the_schedule_has_are_exact(steps, eta, schedule):
+  """Between the steps of the chain alpha_bar is linear."""
+  truth = jax.random.uniform(jax.random.key(1), (2, *SHAPE))
+  seen = []
+
+  def denoise(xt, time):
+    seen.append(xt)
+    return truth
+
+  found = sampler.sample(
+    denoise,
+    _keys(2),
+    SHAPE,
+    jnp.asarray(sampler.time_grid(steps, 16)),
+    steps,
+    sampler.Process(schedule=schedule, steps=4, eta=eta),
+  )
+  np.testing.assert_array_equal(found, truth)
+  assert len(seen) == steps and np.isfinite(seen).all()
+
+
+def test_no_step_and_no_sample_are_refused():
+  times = jnp.asarray(sampler.time_grid(1, 4))
+  denoise = lambda xt, time: xt  # noqa: E731
+  with pytest.raises(ValueError, match="steps is 0, must be at least 1"):
+    sampler.sample(denoise, _keys(2), SHAPE, times, 0)
+  with pytest.raises(ValueError, match="samples is 0, must be at least 1"):
+    sampler.ensemble(denoise, _keys(2), SHAPE, times, 1, samples=0)
+
+
+@pytest.mark.parametrize("eta", [0.0, 1.0])
+@pytest.mark.parametrize("schedule", ["cosine", "linear"])
+def test_a_bfloat16_network_is_sampled_in_float32(schedule, eta):
+  """From time 1, where nearly no signal is, to 0, where there is no noise."""
+  truth = jax.random.uniform(jax.random.key(1), (2, *SHAPE))
+  rounded = truth.astype(jnp.bfloat16)
+
+  def move(xt, times):
+    xt = xt.astype(jnp.bfloat16).astype(jnp.float32)
+    maps = rounded.astype(jnp.float32)
+    noise = jnp.ones_like(maps)
+    spec = sampler.Process(schedule=schedule, eta=eta)
+    at, to = (jnp.asarray(t, jnp.float32) for t in times)
+    return sampler.ddim_step(xt, maps, (at, to), noise, spec)
+
+  signal = 2 * np.asarray(rounded, np.float32) - 1
+  for start in (1.0, 0.5, 1e-3, 0.0):
+    np.testing.assert_allclose(
+      move(jnp.ones((2, *SHAPE)), (start, 0.0)), signal, atol=1e-6
+    )
+  stays = move(jnp.ones((2, *SHAPE)), (1.0, 1.0))
+  assert np.isfinite(stays).all()

@@ -94,3 +94,37 @@ def test_flip_is_the_heatmap_of_the_mirrored_joints():
   np.testing.assert_allclose(
     heatmap.flip(heatmap.flip(maps, order), order), maps
   )
+
+
+@pytest.mark.parametrize("method", ["refine", "quarter"])
+def test_of_two_equal_peaks_the_first_row_s_is_taken(method):
+  """Whatever lies between them; two that touch are one between them."""
+  maps = np.zeros((1, 5, 7, 2), np.float32)
+  maps[0, 1, 5, 0] = maps[0, 3, 1, 0] = 0.6
+  maps[0, 2, 2, 1] = maps[0, 2, 3, 1] = 0.6
+  joints, score = heatmap.decode(jnp.asarray(maps), stride=4, method=method)
+  np.testing.assert_allclose(score, 0.6, rtol=1e-6)
+  np.testing.assert_allclose(joints[0, 0], [4 * 5 + 1.5, 4 * 1 + 1.5])
+  offset = 0.5 if method == "refine" else 0.25
+  np.testing.assert_allclose(
+    joints[0, 1], [4 * (2 + offset) + 1.5, 4 * 2 + 1.5], rtol=1e-5
+  )
+
+
+@pytest.mark.parametrize("method", ["refine", "quarter"])
+def test_any_heatmap_gives_a_joint_inside_the_crop(method):
+  """Of numbers of every size, with cells that are not finite."""
+  rng = np.random.default_rng(4)
+  maps = rng.standard_normal((97, 5, 7, 3)) * 10.0 ** rng.integers(
+    -38, 38, (97, 1, 1, 3)
+  )
+  for value in (np.nan, np.inf, -np.inf, 0.0):
+    maps[rng.random(maps.shape) < 0.2] = value
+  maps[0, ..., 0], maps[1, ..., 1] = np.inf, -np.inf
+  maps = maps.astype(np.float32)
+  joints, score = heatmap.decode(jnp.asarray(maps), stride=4, method=method)
+  joints = np.asarray(joints)
+  assert np.isfinite(joints).all() and (joints >= 1.5).all()
+  assert (joints <= [7 * 4 - 2.5, 5 * 4 - 2.5]).all()
+  assert ((score >= 0) & (score <= 1)).all()
+  assert score[0, 0] == score[1, 1] == 0
