@@ -2,12 +2,15 @@
 
 python -m diffpose_jax.main --config=configs/pt18.py --workdir=runs/pt18 \
   --config.data.root=/path/to/PoseTrack18
+configs/pt18.py:short trains for 20 epochs. What is the paper's and what is not
+is told in docs/configs.md.
 """
 
 from diffpose_jax import config as config_lib
 
 
-def get_config():
+def get_config(recipe="paper"):
   config = config_lib.default()
+  config.train.epochs = config_lib.epochs(recipe)
   config.data.name = "posetrack18"
   return config

@@ -134,6 +134,7 @@ def _train() -> ml_collections.ConfigDict:
   # in all; ViTPose-B was trained with 0.75.
   c.layer_decay = 1.0
   c.freeze_backbone = False  # the ViT stays as it was loaded
+  c.freeze_steps = 0  # or only for so many steps, and learns after them
   c.warmup = 500  # steps
   c.schedule = "step"  # step: x0.1 at 2/3 and 5/6; cosine: to zero
   c.weight_decay = 0.05  # on kernels only
@@ -153,6 +154,10 @@ def _train() -> ml_collections.ConfigDict:
   # Seconds in which a run that SIGTERM or Ctrl-C ends finishes its step and
   # saves; then it leaves at once. 0: no limit
   c.grace = 60.0
+  # Validations without a gain of more than `min_gain` (AP, in percent) after
+  # which training is finished, and its best checkpoint is the result; 0: never.
+  c.patience = 0
+  c.min_gain = 0.0
   c.validation_instances = 2000  # at most, evenly spaced; the end takes all
   # A workdir, or its checkpoints/STEP, to go on from with optimiser and step
   c.resume = ""
@@ -177,6 +182,18 @@ def _evaluate() -> ml_collections.ConfigDict:
   return c
 
 
+def epochs(recipe: str) -> float:
+  """Passes over the data of a recipe: "paper", or "short", a third of it.
+
+  The schedule goes with them: the learning rate falls at epochs 40 and 50, or
+  13 1/3 and 16 2/3. Raises ValueError for another recipe.
+  """
+  known = {"paper": 60.0, "short": 20.0}
+  if recipe not in known:
+    raise ValueError(f"no recipe {recipe!r}; there are {', '.join(known)}")
+  return known[recipe]
+
+
 def frames(config: ml_collections.ConfigDict) -> int:
   """Number of frames in a clip, 2δ + 1."""
   return 2 * config.data.span + 1
@@ -191,7 +208,7 @@ def heatmap_size(config: ml_collections.ConfigDict) -> tuple[int, int]:
 def check(config: ml_collections.ConfigDict) -> None:
   """Raises ValueError for a combination of keys that cannot work."""
   for key, low in _LOWEST.items():
-    if _get(config, key) < low:
+    if not _get(config, key) >= low:
       raise ValueError(f"{key} is {_get(config, key)}, must be at least {low}")
   for key in _ABOVE_ZERO:
     if not _get(config, key) > 0:
@@ -241,6 +258,9 @@ _LOWEST = {
   "train.evaluate_every": 0,
   "train.checkpoint_every": 0,
   "train.grace": 0,
+  "train.freeze_steps": 0,
+  "train.patience": 0,
+  "train.min_gain": 0,
   "train.validation_instances": 1,
   "evaluate.steps": 1,
   "evaluate.samples": 1,
@@ -340,9 +360,15 @@ def _check_start(backbone: str, train: ml_collections.ConfigDict) -> None:
       f"model.init_from {backbone!r} and train.init_from {train.init_from!r} "
       "both give the ViT its weights; keep one"
     )
-  if train.freeze_backbone and not backbone and not train.init_from:
+  if train.freeze_backbone and train.freeze_steps:
     raise ValueError(
-      "train.freeze_backbone would keep a ViT of random weights; give "
+      f"train.freeze_backbone freezes the ViT for the whole run, "
+      f"train.freeze_steps for {train.freeze_steps} steps; keep one"
+    )
+  frozen = "freeze_backbone" if train.freeze_backbone else "freeze_steps"
+  if train[frozen] and not backbone and not train.init_from:
+    raise ValueError(
+      f"train.{frozen} would keep a ViT of random weights; give "
       "model.init_from or train.init_from"
     )
 
@@ -380,9 +406,14 @@ def train_steps(config: ml_collections.ConfigDict, instances: int) -> int:
 
   They are those of the run's own data; a mixture's others do not count.
   """
-  if config.train.steps:
-    return config.train.steps
-  return math.ceil(config.train.epochs * instances / places(config)[0])
+  train = config.train
+  steps = train.steps or math.ceil(train.epochs * instances / places(config)[0])
+  if train.freeze_steps >= steps:
+    raise ValueError(
+      f"train.freeze_steps {train.freeze_steps} is not below the run's {steps} "
+      "steps; train.freeze_backbone keeps the ViT for the whole run"
+    )
+  return steps
 
 
 def save(config: ml_collections.ConfigDict, path: pathlib.Path) -> None:
@@ -408,7 +439,7 @@ def load(path: pathlib.Path) -> ml_collections.ConfigDict:
       value = tuple(value) if isinstance(value, list) else value
       config.update_from_flattened_dict({key: value})
     check(config)
-  except (ValueError, TypeError) as error:
+  except (ValueError, TypeError, RecursionError) as error:
     raise ValueError(
       f"{path}: not a config of this version ({error}); "
       "train again or use the version that wrote it"

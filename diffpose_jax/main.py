@@ -35,9 +35,10 @@ class UsageError(ValueError):
 def main(argv: Sequence[str]) -> int:
   """The exit code of the command with these arguments (program name left out).
 
-  0: done. 2: a mistake in flags, config, files or data, told in one line on
-  stderr. 75: with --multihost, another process is lost. 130: interrupted; 143:
-  stopped by SIGTERM. Other exceptions pass: they are bugs.
+  0: done. 1: `replay` found a difference. 2: a mistake in flags, config, files
+  or data, told in one line on stderr. 75: with --multihost, another process is
+  lost. 130: interrupted; 143: stopped by SIGTERM. Other exceptions pass: they
+  are bugs.
   """
   arguments = [_underscores(argument) for argument in argv]
   debug = "--debug" in arguments
@@ -74,8 +75,8 @@ def _run(arguments: list[str], debug: bool) -> int:
     return supervisor.run([name, *arguments, *flag])
   function = getattr(importlib.import_module(verb.module), verb.function)
   with _joined(**hosts) if multihost else contextlib.nullcontext():
-    function(**given)
-  return 0
+    code = function(**given)
+  return code if type(code) is int else 0
 
 
 def _joined(**hosts: Any) -> contextlib.AbstractContextManager:

@@ -108,6 +108,13 @@ VERBS = {
     "measure the network on this machine, side by side with its own parts",
     (Form((), ("config", "out", "rows", "pairs", "batches", "calls")),),
   ),
+  "replay": Verb(
+    "diffpose_jax.training.replay",
+    "main",
+    "compute logged steps of a run again, and compare them bit for bit; exit "
+    "code 1 where they differ",
+    (Form(("workdir", "step"), ("since", *HOSTS)),),
+  ),
 }
 
 # name: (type, what it says). A flag means the same for every verb.
@@ -122,6 +129,8 @@ FLAGS: dict[str, tuple[type, str]] = {
     "or prepared for those stored; predict: or whole",
   ),
   "box_threshold": (float, "ignore boxes that score below it"),
+  "step": (int, "replay: training step, from the nearest checkpoint before it"),
+  "since": (int, "replay: from the checkpoint before this step; default: step"),
   "steps": (int, "denoising steps"),
   "samples": (int, "ensemble members, averaged"),
   "flip": (bool, "average with the mirrored picture"),
@@ -186,6 +195,8 @@ FLAGS: dict[str, tuple[type, str]] = {
 
 # Smallest values; a smaller one is refused.
 LOWEST = {
+  "step": 1,
+  "since": 1,
   "box_threshold": 0.0,
   "steps": 1,
   "samples": 1,

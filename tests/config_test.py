@@ -6,10 +6,12 @@ import pathlib
 import runpy
 import shutil
 
+import numpy as np
 import pytest
 
 from diffpose_jax import config as config_lib
 from diffpose_jax import main, verbs
+from diffpose_jax.training import optim
 
 FOLDER = pathlib.Path(__file__).resolve().parent.parent / "configs"
 CONFIGS = sorted(FOLDER.rglob("*.py"))
@@ -271,3 +273,179 @@ def test_a_base_that_is_not_there_is_named(capsys, tmp_path):
   assert error.count("\n") == 1
   assert f"No such file or directory: '{FOLDER / 'pt19.py'}'" in error
   assert list(tmp_path.iterdir()) == []
+
+
+RECIPE = {  # of pt17, pt18 and pt21, typed from docs/configs.md's sources
+  "train.learning_rate": 2e-4,
+  "train.backbone_factor": 0.1,
+  "train.weight_decay": 0.05,
+  "train.clip": 1.0,
+  "train.warmup": 500,
+  "train.schedule": "step",
+  "train.batch": 32,
+  "train.freeze_steps": 0,
+  "train.patience": 0,
+  "data.size": (256, 192),
+  "data.span": 2,
+  "data.enlarge": 1.25,
+  "augment.scale": 0.35,
+  "augment.rotation": 45.0,
+  "augment.rotation_probability": 0.6,
+  "augment.flip_probability": 0.5,
+  "augment.half_body_probability": 0.3,
+  "diffusion.schedule": "cosine",
+  "diffusion.steps": 1000,
+  "diffusion.spread": 3.0,
+  "model.size": "B",
+}
+
+
+@pytest.mark.parametrize(
+  ("argument", "drops"),
+  # Epochs of 100 batches: 60 and 20 of them, x0.1 at 2/3 and 5/6.
+  [("", (6000, 4000, 5000)), (":short", (2000, 1333, 1666))],
+)
+@pytest.mark.parametrize("name", ["pt17", "pt18", "pt21"])
+def test_the_recipe_of_the_paper_and_the_short_one(name, argument, drops):
+  given = _parsed(f"configs/{name}.py{argument}")
+  config = given["config"]
+  assert given["workdir"] == f"runs/{name}{argument.replace(':', '_')}"
+  assert config.data.name == name.replace("pt", "posetrack")
+  flat = config_lib._flatten(config.to_dict())
+  assert {key: flat[key] for key in RECIPE} == RECIPE
+  assert config_lib.train_steps(config, 100 * 32) == drops[0]
+  rate = optim.schedule(config.train, drops[0])
+  for drop, before in zip(drops[1:], (2e-4, 2e-5), strict=True):
+    found = [float(rate(drop - 1)), float(rate(drop))]
+    np.testing.assert_allclose(found, [before, before / 10], rtol=1e-5)
+  # Of the first, half and last step of the warm-up.
+  found = [float(rate(step)) for step in (0, 250, 500)]
+  np.testing.assert_allclose(found, [4e-7, 1.002e-4, 2e-4], rtol=1e-4)
+
+
+def test_image_pretraining_is_the_same_network_on_coco():
+  config = _parsed("configs/coco.py")["config"]
+  flat = config_lib._flatten(config.to_dict())
+  other = config_lib._flatten(_parsed("configs/pt18.py")["config"].to_dict())
+  assert {k: v for k, v in flat.items() if v != other[k]} == {
+    "data.name": "coco",
+    "augment.camera": 0.03,
+    "train.epochs": 20.0,
+  }
+  # 20 passes over the 149,813 people with joints, at 32 a step: 93,633.1.
+  assert config_lib.train_steps(config, 149_813) == 93_634
+
+
+def test_a_recipe_that_is_not_there_is_named(capsys, tmp_path):
+  arguments = ["--config=configs/pt18.py:shrt", f"--workdir={tmp_path / 'run'}"]
+  assert main.main(arguments) == 2
+  error = capsys.readouterr().err
+  assert error.count("\n") == 1
+  assert "no recipe 'shrt'; there are paper, short" in error
+
+
+def test_a_vit_may_be_frozen_for_a_while_that_was_loaded():
+  config = _changed(train__freeze_steps=9, model__init_from="vit.pth")
+  config_lib.check(config)
+  config.train.steps = 10
+  assert config_lib.train_steps(config, 1) == 10
+  config.train.steps = 9
+  with pytest.raises(ValueError, match="freeze_steps 9 is not below the run's"):
+    config_lib.train_steps(config, 1)
+  config.train.steps, config.train.epochs = 0, 1.0
+  # 256 people in batches of 32 are eight steps.
+  with pytest.raises(ValueError, match="not below the run's 8 steps; train.fr"):
+    config_lib.train_steps(config, 256)
+
+
+@pytest.mark.parametrize(
+  ("values", "message"),
+  [
+    (
+      dict(train__freeze_steps=-1),
+      "train.freeze_steps is -1, must be at least",
+    ),
+    (dict(train__patience=-1), "train.patience is -1, must be at least 0"),
+    (dict(train__min_gain=-0.5), "train.min_gain is -0.5, must be at least 0"),
+    (
+      dict(train__freeze_steps=5),
+      "train.freeze_steps would keep a ViT of random weights; give model.init_",
+    ),
+    (
+      dict(
+        train__freeze_steps=5,
+        train__freeze_backbone=True,
+        model__init_from="a.pth",
+      ),
+      "freeze_backbone freezes .* whole run, train.freeze_steps for 5 steps;",
+    ),
+  ],
+)
+def test_nonsense_of_freezing_and_patience_is_refused(values, message):
+  with pytest.raises(ValueError, match=message) as caught:
+    config_lib.check(_changed(**values))
+  assert "\n" not in str(caught.value)
+
+
+def test_not_a_number_is_no_gain():
+  with pytest.raises(ValueError, match="train.min_gain is nan"):
+    config_lib.check(_changed(train__min_gain=float("nan")))
+
+
+# What a file could hold that would run if it were more than JSON. {} is where
+# the canary would appear.
+CODE = (
+  "open({!r}, 'w')",
+  "from pathlib import Path\nPath({!r}).touch()\ndef get_config(): pass",
+  "!!python/object/apply:builtins.open [{!r}, w]",
+  '{{"train": {{"steps": !!python/object/apply:os.system ["touch {}"]}}}}',
+  '{{"data": {{"!!python/object/apply:os.system": "touch {}"}}}}',
+  '{{"py/object": "os.system", "py/reduce": ["touch {}"]}}',
+  '{{"train": {{"steps": "__import__(\'os\').system(\'touch {}\')"}}}}',
+  '{{"data": {{"size": "__import__(\'os\').system(\'touch {}\')"}}}}',
+  '{{"train": {{"__class__": "touch {}"}}}}',
+  '{{"__reduce__": ["os.system", "touch {}"]}}',
+  "[" * 100_000 + "{!r}",
+)
+
+
+@pytest.mark.parametrize("text", CODE, ids=range(len(CODE)))
+def test_the_config_of_a_workdir_never_runs(tmp_path, capsys, text):
+  canary = tmp_path / "canary"
+  run = tmp_path / "run"
+  run.mkdir()
+  path = run / "config.json"
+  path.write_text(text.format(str(canary)))
+  for arguments in (
+    ["evaluate", f"--weights={run}"],
+    ["calibrate", f"--weights={run}"],
+    ["replay", f"--workdir={run}", "--step=1"],
+    ["--config=configs/pt18.py", f"--workdir={run}"],
+  ):
+    assert main.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert f"{path}: not a config of this version" in error
+  assert not canary.exists()
+  assert sorted(p.name for p in tmp_path.iterdir()) == ["run"]
+  assert [p.name for p in run.iterdir()] == ["config.json"]
+
+
+def test_a_canary_would_be_seen(tmp_path):
+  """The text above does run where it is taken for Python."""
+  canary = tmp_path / "canary"
+  path = tmp_path / "theirs.py"
+  path.write_text(CODE[1].format(str(canary)))
+  runpy.run_path(str(path))
+  assert canary.exists()
+
+
+def test_a_value_on_the_command_line_never_runs(tmp_path, capsys):
+  canary = tmp_path / "canary"
+  code = f"__import__('os').system('touch {canary}')"
+  for key in ("data.size", "train.steps", "data.mixture", "train.min_gain"):
+    assert (
+      main.main(["--config=configs/pt18.py", f"--config.{key}={code}"]) == 2
+    )
+    assert capsys.readouterr().err.count("\n") == 1
+  assert not canary.exists()

@@ -156,6 +156,8 @@ class Estimator:
   ) -> "Estimator":
     """The estimator of a workdir's newest checkpoint; `mesh` as in `__init__`.
 
+    With `train.patience` it is the best one: the newest has waited for a gain.
+
     Raises ValueError where the workdir holds no weights.
     """
     weights = pathlib.Path(weights)
@@ -178,7 +180,9 @@ class Estimator:
     init = functools.partial(network.init_params, config, skeleton)
     like = shelf.shapes(lambda: jax.eval_shape(init, jax.random.key(0)))
     like = sharding.placed(like, sharding.places_in_use(like, mesh))
-    params, step = checkpoint.load_averaged(weights, like)
+    params, step = checkpoint.load_averaged(
+      weights, like, best=config.train.patience > 0
+    )
     return cls(
       config, skeleton, params, options, step=step, shelf=shelf, mesh=mesh
     )

@@ -33,6 +33,8 @@ _FREE = (
   "train.validation_instances",
   "train.max_skipped",
   "train.spike",
+  "train.patience",
+  "train.min_gain",
   "train.resume",
   "train.init_from",
   "model.init_from",

@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
+from diffpose_jax.training import freezing
+
 
 def schedule(config: ml_collections.ConfigDict, steps: int) -> optax.Schedule:
   """Learning rate by step: linear warm-up, then a decay over `steps`.
@@ -93,9 +95,10 @@ def optimiser(
   Source: Loshchilov & Hutter 2019 (arXiv 1711.05101).
   """
   rate = schedule(config, steps)
+  late = config.freeze_steps
   return optax.chain(
     optax.clip_by_global_norm(config.clip),
-    optax.scale_by_adam(b2=0.999),
+    freezing.adam(late) if late else optax.scale_by_adam(b2=0.999),
     optax.add_decayed_weights(config.weight_decay, mask=_decayed),
     optax.partition(
       {

@@ -123,7 +123,9 @@ def _averaged_of(config, skeleton, source, mesh) -> Any:
 
   shapes = jax.eval_shape(functools.partial(init, learned))
   like = sharding.placed(shapes, sharding.places(shapes, mesh))
-  params, step = checkpoint.load_averaged(source, like)
+  params, step = checkpoint.load_averaged(
+    source, like, best=theirs.train.patience > 0
+  )
   heads, others = (network.backbone(c).heads for c in (config, theirs))
   if heads != others:  # Shapes do not show it.
     raise ValueError(

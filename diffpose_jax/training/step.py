@@ -17,7 +17,7 @@ from diffpose_jax.inference import network
 from diffpose_jax.model import sharding
 from diffpose_jax.pose import heatmap
 from diffpose_jax.pose import skeleton as skeletons
-from diffpose_jax.training import distort, guard, optim
+from diffpose_jax.training import distort, freezing, guard, optim
 
 Batch = dict[str, jax.Array]
 # Folded into a clip's key for what happens to its pictures: far from the
@@ -164,9 +164,13 @@ def make_step(
   On a mesh, the state is where `sharding.places` says.
   """
   parts = config.train.accumulate
+  late = config.train.freeze_steps  # from which the ViT learns
+  early = config_lib.copy(config)
+  early.train.freeze_backbone = True
 
-  def gradients(learning, params, step, batch):
-    """Loss of the mean over the whole batch; gradients of `learning`."""
+  def gradients(config, params, step, batch):
+    """Loss of the mean over the whole batch; gradients of what learns."""
+    learning = optim.trained(config.train, params)
     count = jnp.maximum(_weighed(batch).sum(), 1).astype(jnp.float32)
 
     def loss(learning, key, batch):
@@ -205,7 +209,15 @@ def make_step(
     batch["joints"] = joints
     learning = optim.trained(config.train, state.params)
     average = optim.trained(config.train, state.ema)
-    loss, grads = gradients(learning, state.params, state.step, batch)
+    at = lambda config: lambda p: gradients(config, p, state.step, batch)  # noqa: E731
+    frozen = state.step < late
+    if late:
+      loss, grads = freezing.gradients(
+        frozen, at(early), at(config), state.params
+      )
+      grads = sharding.scattered(grads, mesh)
+    else:
+      loss, grads = at(config)(state.params)
     updates, optimiser_state = optimiser.update(
       grads, state.optimiser, learning
     )
@@ -225,6 +237,9 @@ def make_step(
     metrics = {"loss": loss, "gradient_norm": norm, "skipped": skipped}
     # What is frozen stays: the same array in, the same array out.
     params, ema = state.params | learning, state.ema | average
+    if late:
+      params = freezing.kept(frozen, state.params, params)
+      ema = freezing.kept(frozen, state.ema, ema)
     return State(state.step + 1, params, ema, optimiser_state), metrics
 
   return step

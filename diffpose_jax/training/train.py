@@ -6,7 +6,6 @@ from typing import Any
 
 import jax
 import ml_collections
-import numpy as np
 
 from diffpose_jax import config as config_lib
 from diffpose_jax.data import instances, pipeline, prepare, prepared, roster
@@ -14,7 +13,16 @@ from diffpose_jax.evaluation import evaluate, measure
 from diffpose_jax.inference import workdir as run_folder
 from diffpose_jax.model import hosts, sharding
 from diffpose_jax.pose import skeleton as skeletons
-from diffpose_jax.training import checks, lock, log, optim, stopping, watch
+from diffpose_jax.training import (
+  checks,
+  ledger,
+  lock,
+  log,
+  optim,
+  patience,
+  stopping,
+  watch,
+)
 from diffpose_jax.training import start as start_lib
 from diffpose_jax.training import step as step_lib
 from diffpose_jax.weights import checkpoint
@@ -70,7 +78,7 @@ def _train(config, folder, mesh, still_held) -> dict[str, Any]:
     hosts.barrier("written")
     if start >= steps:
       print(f"{folder}: all {steps} steps are done; evaluating", flush=True)
-    else:
+    elif not patience.reached(folder, config.train, start):
       checks.check_space(folder, state)
       _loop(
         config,
@@ -90,7 +98,7 @@ def _loop(config, folder, mesh, checkpoints, splits, state, span) -> None:
   """Steps from span[0] to span[1], with validation and checkpoints."""
   start, steps = span
   train_splits, validation = splits
-  step_fn = _compiled_step(config, train_splits[0].skeleton, mesh, steps, state)
+  step_fn = compiled_step(config, train_splits[0].skeleton, mesh, steps, state)
   batches = pipeline.train_batches(
     train_splits,
     config,
@@ -112,16 +120,23 @@ def _loop(config, folder, mesh, checkpoints, splits, state, span) -> None:
     skipped=watch.skipped_before(state),
   )
   metrics = log.StepMetrics(records, config.train, steps, seen)
+  data = checks.fingerprints(config, train_splits)["data"]
+  begun = ledger.session(config, mesh, data, span)
+  last = False
   try:
     with stopping.held(config.train.grace) as stop_if_asked:
       try:
-        with jax.transfer_guard("disallow"):
+        with (
+          jax.transfer_guard("disallow"),
+          ledger.held(folder, begun) as exact,
+        ):
           for done in range(start + 1, steps + 1):
             batch = sharding.to_global(next(batches), mesh)
             if done == start + 1:
               step_fn = hosts.compiled("step", step_fn, state, batch)
             state, values = step_fn(state, batch)
             metrics.add(done, values)
+            exact.add(done, values)
             stop_if_asked()
             measured = done == steps or _due(done, every)
             due = measured or _due(done, config.train.checkpoint_every)
@@ -132,9 +147,15 @@ def _loop(config, folder, mesh, checkpoints, splits, state, span) -> None:
                 if measured:
                   found = validate(state.ema, stop_if_asked)
                   records.write(done, found)
+                exact.flush()
+                last = done == steps or patience.reached(
+                  folder, config.train, done
+                )
                 if seen.may_save(state, done):
-                  ap, last = _quality(found), done == steps
+                  ap = patience.quality(found)
                   checkpoints.save(vars(state), done, ap, wait=last)
+            if last:
+              break
       except KeyboardInterrupt:
         metrics.flush()
         if seen.row:
@@ -148,13 +169,7 @@ def _loop(config, folder, mesh, checkpoints, splits, state, span) -> None:
     seen.close()
 
 
-def _quality(found: dict[str, float]) -> float:
-  """What "best" is measured by: AP; PCK where there is no AP; else NaN."""
-  ap = found.get("val/ap", float("nan"))
-  return ap if np.isfinite(ap) else found.get("val/pck_0.1", ap)
-
-
-def _compiled_step(config, skeleton, mesh, steps, state) -> Callable:
+def compiled_step(config, skeleton, mesh, steps, state) -> Callable:
   """The train step, which takes the state's memory for the new state."""
   places = sharding.places(state, mesh)
   optimiser = optim.optimiser(config.train, steps)

@@ -255,17 +255,25 @@ class Checkpoints:
     )
 
 
-def load_averaged(workdir: pathlib.Path, like: Any) -> tuple[Any, int]:
+def load_averaged(
+  workdir: pathlib.Path, like: Any, *, best: bool = False
+) -> tuple[Any, int]:
   """Averaged (EMA) weights of the newest good checkpoint and its step.
 
   Args:
     workdir: of a training run.
     like: tree of ShapeDtypeStructs with shardings, the model's parameters.
+    best: take the best instead, which is the result of a run that is stopped
+      when validation no longer gains.
 
   Raises ValueError where there is no good checkpoint or it is of another model.
   """
   folder = workdir / steps.FOLDER
-  found = restore.newest(folder, lambda place: restore.part(place, "ema", like))
+  found = restore.newest(
+    folder,
+    lambda place: restore.part(place, "ema", like),
+    first=steps.best(folder) if best else None,
+  )
   if found is None:
     raise ValueError(
       f"{workdir}: no checkpoint here (looked in {folder}); give the workdir "

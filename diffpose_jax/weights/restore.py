@@ -24,6 +24,7 @@ def newest(
   read: Callable[[pathlib.Path], Found],
   *,
   put_away: Callable[[int], pathlib.Path] | None = None,
+  first: int | None = None,
 ) -> tuple[Found, int] | None:
   """What `read` gives of the newest good step, and the step.
 
@@ -31,13 +32,15 @@ def newest(
     folder: of checkpoints.
     read: gets a step's folder; raises Damaged where it is not as written.
     put_away: is told of a step that is damaged, says where it is now.
+    first: a step that is tried before the newest.
 
   Returns None where there is no step. Raises Damaged where all are, ValueError
   where one is of another network or version.
   """
   damages = []
   there = hosts.said("steps", " ".join(map(str, steps.usable(folder))))[0]
-  for step in sorted(map(int, there.split()), reverse=True):
+  known = map(int, there.split())
+  for step in sorted(known, key=lambda s: (s != first, -s)):
     try:
       found = read(folder / str(step))
     except seal.Damaged as damage:

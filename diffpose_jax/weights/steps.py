@@ -91,6 +91,30 @@ def drop_unneeded(folder: pathlib.Path) -> None:
 
   Before an old one goes, the newest is on the disk, not only in its cache.
   """
+  found = _qualities(folder)
+  if not found:
+    return
+  unneeded = found.keys() - {_best(found), max(found)}
+  if unneeded:
+    _flush(folder / str(max(found)))
+  for step in unneeded:
+    gone = folder / f"{step}.{_REMOVED}"
+    (folder / str(step)).rename(gone)  # at once: half a step is none
+    shutil.rmtree(gone)
+
+
+def best(folder: pathlib.Path) -> int | None:
+  """The best step, the newest of equals; None where there is none."""
+  found = _qualities(folder)
+  return _best(found) if found else None
+
+
+def _best(found: dict[int, float]) -> int:
+  return max(found, key=lambda step: (found[step], step))
+
+
+def _qualities(folder: pathlib.Path) -> dict[int, float]:
+  """What "best" is measured by, of each step with a good manifest."""
   found = {}
   for step in usable(folder):
     try:
@@ -99,16 +123,7 @@ def drop_unneeded(folder: pathlib.Path) -> None:
       logging.warning("%s: kept, but not usable: %s", folder / str(step), error)
     else:
       found[step] = float("-inf") if quality is None else quality
-  if not found:
-    return
-  best = max(found, key=lambda step: (found[step], step))
-  unneeded = found.keys() - {best, max(found)}
-  if unneeded:
-    _flush(folder / str(max(found)))
-  for step in unneeded:
-    gone = folder / f"{step}.{_REMOVED}"
-    (folder / str(step)).rename(gone)  # at once: half a step is none
-    shutil.rmtree(gone)
+  return found
 
 
 def _flush(place: pathlib.Path) -> None:

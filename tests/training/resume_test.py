@@ -18,7 +18,7 @@ from diffpose_jax import main
 from diffpose_jax.inference import workdir as run_folder
 from diffpose_jax.model import sharding
 from diffpose_jax.pose.skeleton import POSETRACK
-from diffpose_jax.training import lock
+from diffpose_jax.training import ledger, lock
 from diffpose_jax.training import start as start_lib
 from diffpose_jax.weights import checkpoint, seal
 
@@ -203,3 +203,5 @@ def test_killed_at_random_it_ends_bit_for_bit_like_a_whole_run(root, tmp_path):
   records = [json.loads(line) for line in text.splitlines()]
   steps = [record["step"] for record in records if "loss" in record]
   assert steps == list(range(1, 41))
+  exact = [ledger.read(run)[1] for run in (plain, killed)]
+  assert list(exact[1]) == list(range(1, 41)) and exact[0] == exact[1]

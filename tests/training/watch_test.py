@@ -278,7 +278,7 @@ def faults(monkeypatch):
   The run is not evaluated.
   """
   plan, changed = {}, []
-  compiled = train._compiled_step
+  compiled = train.compiled_step
 
   def broken(*args):
     step = compiled(*args)
@@ -296,7 +296,7 @@ def faults(monkeypatch):
 
     return run
 
-  monkeypatch.setattr(train, "_compiled_step", broken)
+  monkeypatch.setattr(train, "compiled_step", broken)
   monkeypatch.setattr(
     train.measure, "Validation", lambda *_: lambda params, *_: {"val/ap": 1.0}
   )
