@@ -75,8 +75,8 @@ def _run(arguments: list[str], debug: bool) -> int:
     return supervisor.run([name, *arguments, *flag])
   function = getattr(importlib.import_module(verb.module), verb.function)
   with _joined(**hosts) if multihost else contextlib.nullcontext():
-    code = function(**given)
-  return code if type(code) is int else 0
+    result = function(**given)
+  return result if verb.judges else 0
 
 
 def _joined(**hosts: Any) -> contextlib.AbstractContextManager:

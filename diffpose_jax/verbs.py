@@ -21,13 +21,14 @@ class Verb:
   """Where a verb lives, what it is for, and the forms of its call.
 
   The function gets the flags that were given, as keyword arguments; its own
-  defaults stand for the others.
+  defaults stand for the others. Where the verb `judges`, it gives the exit code.
   """
 
   module: str
   function: str
   help: str
   forms: tuple[Form, ...]
+  judges: bool = False
 
   @property
   def flags(self) -> list[str]:
@@ -114,6 +115,7 @@ VERBS = {
     "compute logged steps of a run again, and compare them bit for bit; exit "
     "code 1 where they differ",
     (Form(("workdir", "step"), ("since", *HOSTS)),),
+    judges=True,
   ),
 }
 

@@ -365,9 +365,9 @@ def to_global(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
 def to_local(array: jax.Array, axis: int = 0) -> np.ndarray:
   """This host's `rows` of what `split` placed, along the axis of the clips."""
   if array.is_fully_addressable:
-    return np.asarray(array)
+    return jax.device_get(array)
   pieces = {
-    shard.index[axis].indices(array.shape[axis])[0]: shard.data
+    shard.index[axis].indices(array.shape[axis])[0]: jax.device_get(shard.data)
     for shard in array.addressable_shards
   }
   return np.concatenate([pieces[start] for start in sorted(pieces)], axis=axis)

@@ -55,6 +55,7 @@ class Checkpoints:
     if hosts.is_first():
       self._folder.mkdir(parents=True, exist_ok=True)
       steps.tidy(self._folder)
+    hosts.said("tidied", "")  # Before, what others write would be cleared away.
 
   def latest(self) -> int | None:
     """The newest step, also one on its way; None where there is none."""

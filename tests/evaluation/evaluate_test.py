@@ -150,6 +150,10 @@ class Oracle(estimator_lib.Estimator):
     self._joints += shift
     self._done = 0
 
+  @property
+  def rows(self):
+    return list(range(self.config.evaluate.batch))
+
   def protocol(self):
     return {"steps": self.options.steps}
 
