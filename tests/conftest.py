@@ -7,6 +7,7 @@ below it come late.
 import getpass
 import os
 import pathlib
+import signal
 import tempfile
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -32,6 +33,11 @@ jax.config.update(
   os.path.join(tempfile.gettempdir(), f"diffpose_jax-xla-{getpass.getuser()}"),
 )
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+# A shell makes what it starts in the background deaf to Ctrl-C, and that is
+# inherited: what the tests start must hear it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+  signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Grain's worker processes refuse to start while absl's flags are unparsed.
 flags.FLAGS.mark_as_parsed()

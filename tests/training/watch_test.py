@@ -309,8 +309,8 @@ def _placed(array, like):
 
 
 def _bad_label(state, batch):
-  joints = np.array(batch["joints"])
-  joints[np.array(batch["labelled"])] = NAN
+  joints = np.array(jax.device_get(batch["joints"]))
+  joints[jax.device_get(batch["labelled"])] = NAN
   return state, batch | {"joints": _placed(joints, batch["joints"])}
 
 
@@ -319,7 +319,7 @@ def _bad(field):
     def spoil(leaf):
       if leaf.ndim < 2:
         return leaf
-      value = np.array(leaf)
+      value = np.array(jax.device_get(leaf))
       value.reshape(-1)[0] = NAN
       return _placed(value, leaf)
 
