@@ -159,6 +159,7 @@ def _train() -> ml_collections.ConfigDict:
   c.patience = 0
   c.min_gain = 0.0
   c.validation_instances = 2000  # at most, evenly spaced; the end takes all
+  c.pictures = 4  # clips that TensorBoard shows at each validation; 0: none
   # A workdir, or its checkpoints/STEP, to go on from with optimiser and step
   c.resume = ""
   c.init_from = ""  # workdir whose averaged weights to start from
@@ -262,6 +263,7 @@ _LOWEST = {
   "train.patience": 0,
   "train.min_gain": 0,
   "train.validation_instances": 1,
+  "train.pictures": 0,
   "evaluate.steps": 1,
   "evaluate.samples": 1,
   "evaluate.seed": 0,

@@ -47,7 +47,7 @@ VERBS = {
     "diffpose_jax.training.train",
     "train",
     "train, or resume, and evaluate at the end (the verb when none is given)",
-    (Form(("config",), ("workdir", *HOSTS)),),
+    (Form(("config",), ("workdir", "dry_run", "profile_steps", *HOSTS)),),
   ),
   "evaluate": Verb(
     "diffpose_jax.evaluation.verb",
@@ -123,6 +123,14 @@ VERBS = {
 FLAGS: dict[str, tuple[type, str]] = {
   "config": (object, "config file; --config.KEY=VALUE overrides a key"),
   "workdir": (str, "where a run lives; default runs/<config's name>"),
+  "dry_run": (
+    bool,
+    "build and compile all, say what would be done, and do none of it",
+  ),
+  "profile_steps": (
+    str,
+    "A:B, first and last step to profile, into WORKDIR/profile",
+  ),
   "weights": (pathlib.Path, "workdir of a training run"),
   "split": (str, "split to evaluate; default: the config's validation split"),
   "boxes": (

@@ -41,8 +41,8 @@ def count(model: diffpose.DiffPose, frames: int, picture: Grid) -> Count:
   return Count(
     vit=frames * (stem(picture, model.patch, width) + backbone),
     strl=_strl(frames, tokens, width, model.strl_depth),
-    prepare=_prepare(model, cells, width),
-    decoder=_decoder(model, cells),
+    prepare=sum(_prepare(model, cells, width).values()),
+    decoder=sum(_decoder(model, cells).values()),
   )
 
 
@@ -122,25 +122,46 @@ def _mixed(scale: int, grid: Grid, inputs: int, outputs: int) -> int:
   return conv(grid, inputs, outputs)
 
 
-def _prepare(model: diffpose.DiffPose, cells: Grid, width: int) -> int:
-  total, e = 0, model.decoder_width
+def parts(
+  model: diffpose.DiffPose, frames: int, picture: Grid
+) -> dict[str, int]:
+  """Operations of one pass over a clip, by part of the network.
+
+  The parts are vit, strl, the decoder's scales ("decoder 1" is the lowest) and
+  "decoder", what its scales share; in all they are `Count.clip(1, 1)`.
+  """
+  whole = count(model, frames, picture)
+  cells = (picture[0] // model.patch, picture[1] // model.patch)
+  width = diffpose.SIZES[model.size].width
+  prepare, decoder = _prepare(model, cells, width), _decoder(model, cells)
+  return {"vit": whole.vit, "strl": whole.strl} | {
+    name: prepare.get(name, 0) + operations
+    for name, operations in decoder.items()
+  }
+
+
+def _prepare(
+  model: diffpose.DiffPose, cells: Grid, width: int
+) -> dict[str, int]:
+  found, e = {}, model.decoder_width
   for scale, grid in _grids(model, cells):
+    total = _ups(cells, scale - 1, width, e)
     if scale == 1:
       total += dense(cells[0] * cells[1], width, e)
-    total += _ups(cells, scale - 1, width, e)
     total += _mixed(scale, grid, e, e)  # the plain feature's half
-  return total
+    found[f"decoder {scale}"] = total
+  return found
 
 
-def _decoder(model: diffpose.DiffPose, cells: Grid) -> int:
+def _decoder(model: diffpose.DiffPose, cells: Grid) -> dict[str, int]:
   e, c, joints = model.decoder_width, model.heatmap_width, model.joints
   heatmap = (4 * cells[0], 4 * cells[1])
   time = dense(1, c, 4 * c) + dense(1, 4 * c, 4 * c) + dense(1, 4 * c, 2 * c)
-  total = time + conv(heatmap, joints, c) + conv(heatmap, e, joints)
+  shared = time + conv(heatmap, joints, c) + conv(heatmap, e, joints)
+  found = {"decoder": shared}
   local = e if model.lookup else c
   for scale, grid in _grids(model, cells):
-    if scale < 3:
-      total += down(grid, 2, c, c)
+    total = down(grid, 2, c, c) if scale < 3 else 0
     total += _mixed(scale, grid, c, c)  # refines the noisy heatmaps
     total += _mixed(scale, grid, local, e)
     if scale == 1:
@@ -149,4 +170,5 @@ def _decoder(model: diffpose.DiffPose, cells: Grid) -> int:
     else:
       total += conv(grid, e, e)
     total += _ups(grid, 3 - scale, e, e)
-  return total
+    found[f"decoder {scale}"] = total
+  return found

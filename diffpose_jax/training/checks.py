@@ -35,6 +35,7 @@ _FREE = (
   "train.spike",
   "train.patience",
   "train.min_gain",
+  "train.pictures",
   "train.resume",
   "train.init_from",
   "model.init_from",

@@ -51,6 +51,24 @@ def held(folder: pathlib.Path) -> Iterator[Callable[[], None]]:
     os.close(file)
 
 
+def check(folder: pathlib.Path) -> None:
+  """Raises ValueError, saying who, where another process trains in `folder`.
+
+  Nothing is changed there.
+  """
+  path = folder / _NAME
+  if jax.process_index() != 0 or not path.exists():
+    return
+  file = os.open(path, os.O_RDWR)
+  try:
+    alone = _lock(file)
+    holder = _holder(file)
+    if not alone or _lives(holder, path, file):
+      raise ValueError(_refusal(path, holder))
+  finally:
+    os.close(file)
+
+
 def _take(path: pathlib.Path) -> int:
   """The lock file, open, locked and saying that it is ours."""
   while True:

@@ -1,17 +1,16 @@
-"""Metrics of a run: JSON lines, TensorBoard and a progress bar."""
+"""Metrics of a run: JSON lines, TensorBoard and its progress."""
 
-import contextlib
 import json
+import math
+import os
 import pathlib
-import time
-from collections.abc import Iterator
 
 import jax
 import ml_collections
+import numpy as np
 import tensorboardX
-import tqdm
 
-from diffpose_jax.training import optim, watch
+from diffpose_jax.training import goodput, optim, progress, watch
 
 
 class Log:
@@ -25,31 +24,42 @@ class Log:
     self._board = tensorboardX.SummaryWriter(
       str(workdir / "tensorboard"), purge_step=start + 1
     )
-    self._bar = tqdm.tqdm(
-      total=steps, initial=start, unit="step", desc="train", dynamic_ncols=True
-    )
+    self._progress = progress.Progress(steps, start)
 
   def advance(self) -> None:
-    """Moves the progress bar by one step."""
+    """One more step is under way."""
     if self._active:
-      self._bar.update(1)
+      self._progress.advance()
+
+  def reached(self, step: int, seconds: float) -> None:
+    """Step `step` is done, after so many seconds of training."""
+    if self._active:
+      self._progress.reached(step, seconds)
 
   def write(self, step: int, values: dict[str, float]) -> None:
-    """Records `values` at `step` everywhere."""
+    """Records `values` at `step` everywhere.
+
+    JSON has no number for what is not finite: that is null.
+    """
     if not self._active:
       return
-    self._lines.write(json.dumps({"step": step, **values}) + "\n")
+    self._lines.write(_line({"step": step, **values}))
     self._lines.flush()
     for name, value in values.items():
       self._board.add_scalar(name, value, step)
-    self._bar.set_postfix(
-      {k: f"{v:.4g}" for k, v in values.items() if k in _SHOWN}, refresh=False
-    )
+    self._progress.show({k: v for k, v in values.items() if k in _SHOWN})
+
+  def pictures(self, step: int, sheets: dict[str, np.ndarray]) -> None:
+    """Shows RGB pictures by name in TensorBoard."""
+    if not self._active:
+      return
+    for name, sheet in sheets.items():
+      self._board.add_image(name, sheet, step, dataformats="HWC")
 
   def close(self) -> None:
     """Flushes and closes the files."""
     if self._active:
-      self._bar.close()
+      self._progress.close()
       self._lines.close()
       self._board.close()
 
@@ -66,25 +76,29 @@ class StepMetrics:
     records: Log,
     config: ml_collections.ConfigDict,
     steps: int,
+    account: goodput.Account | None = None,
     seen: watch.Watch | None = None,
   ):
     """`config` is that of training, `steps` the run's last step.
 
-    `seen` is shown every step, also those that are not logged.
+    Speed is that of the time which `account` counts as training's. `seen` is
+    shown every step, also those that are not logged.
     """
     self._seen = seen
     self._log = records
+    self._account = account or goodput.Account(at="step")
     self._steps = steps
     self._every = config.log_every
     self._batch = config.batch
     self._rate = optim.schedule(config, steps)
     self._last: tuple[int, dict[str, jax.Array]] | None = None
-    self._since: tuple[int, float] | None = None  # step and time of a reading
+    self._since: tuple[int, float] | None = None  # step, its seconds
 
   def add(self, step: int, values: dict[str, jax.Array]) -> None:
     """Takes the metrics of a step under way and writes those before it."""
     self.flush()
     self._last = step, values
+    self._account.begun(step)
     self._log.advance()
 
   def flush(self) -> None:
@@ -112,25 +126,17 @@ class StepMetrics:
     with jax.transfer_guard("allow"):
       found["learning_rate"] = float(self._rate(made))
     self._log.write(step, found)
-
-  @contextlib.contextmanager
-  def pause(self) -> Iterator[None]:
-    """A context whose time is not training's; what came before is written."""
-    self.flush()
-    began = time.monotonic()
-    yield
-    if self._since is not None:
-      step, since = self._since
-      self._since = step, since + time.monotonic() - began
+    self._account.write()
 
   def _speed(self, step: int) -> dict[str, float]:
     """Clips a second since the last reading; nothing the first time."""
-    now, before = time.monotonic(), self._since
+    now, before = self._account.training(), self._since
     self._since = step, now
+    self._log.reached(step, now)
     if before is None:
       return {}
     clips = (step - before[0]) * self._batch
-    return {"clips_per_second": clips / (now - before[1])}
+    return {"clips_per_second": clips / max(now - before[1], 1e-9)}
 
 
 _SHOWN = ("loss", "clips_per_second", "val/ap")
@@ -142,18 +148,33 @@ def _open_before(path: pathlib.Path, step: int):
   A run that was cut off may have logged steps that a resumed one repeats.
   """
   kept = [record for record in read(path) if record["step"] <= step]
-  path.write_text("".join(json.dumps(record) + "\n" for record in kept))
+  part = path.with_name(f".{path.name}.tmp")
+  part.write_text("".join(map(_line, kept)))
+  os.replace(part, path)
   return path.open("a")
 
 
+def _line(record: dict) -> str:
+  """A record in strict JSON."""
+  known = {
+    name: value if value is None or math.isfinite(value) else None
+    for name, value in record.items()
+  }
+  return json.dumps(known, allow_nan=False) + "\n"
+
+
 def read(path: pathlib.Path) -> list[dict]:
-  """The records of a metrics file; a torn last line is left out."""
+  """The records of a metrics file; a torn last line is left out.
+
+  What is null there, as not finite or not known, is NaN here.
+  """
   if not path.exists():
     return []
   records = []
   for line in path.read_text().splitlines():
     try:
-      records.append(json.loads(line))
+      found = json.loads(line)
     except json.JSONDecodeError:
       break
+    records.append({k: math.nan if v is None else v for k, v in found.items()})
   return records

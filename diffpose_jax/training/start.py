@@ -13,7 +13,7 @@ from diffpose_jax.inference import network
 from diffpose_jax.inference import workdir as run_folder
 from diffpose_jax.model import sharding
 from diffpose_jax.pose import skeleton as skeletons
-from diffpose_jax.training import optim, transfer
+from diffpose_jax.training import optim, table, transfer
 from diffpose_jax.training import step as step_lib
 from diffpose_jax.weights import checkpoint, public, restore
 
@@ -40,7 +40,7 @@ def state(
   shapes = jax.eval_shape(init)
   places = sharding.places(shapes, mesh)
   like = sharding.placed(shapes, places)
-  print(sharding.summary(shapes, places), flush=True)
+  print(table.text(config, skeleton, shapes, mesh), flush=True)
   own = checkpoints.restore_newest(like, start_over=config.train.start_over)
   if own or config.train.resume:
     source = pathlib.Path(config.train.resume)

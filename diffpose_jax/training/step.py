@@ -17,7 +17,7 @@ from diffpose_jax.inference import network
 from diffpose_jax.model import sharding
 from diffpose_jax.pose import heatmap
 from diffpose_jax.pose import skeleton as skeletons
-from diffpose_jax.training import distort, freezing, guard, optim
+from diffpose_jax.training import distort, freezing, guard, norms, optim
 
 Batch = dict[str, jax.Array]
 # Folded into a clip's key for what happens to its pictures: far from the
@@ -60,6 +60,14 @@ def clip_keys(
   places = jnp.arange(batch["index"].shape[0], dtype=jnp.uint32)
   fold = lambda place: jax.random.fold_in(key, place)  # noqa: E731
   return jax.vmap(fold)(places)
+
+
+def pictures(config: ml_collections.ConfigDict, batch: Batch) -> jax.Array:
+  """The frames as the network gets them, by the clips' keys; traceable."""
+  fold = functools.partial(jax.random.fold_in, data=_DISTORT)
+  return distort.distort(
+    jax.vmap(fold)(batch["key"]), batch["frames"], config.augment
+  )
 
 
 def targets(
@@ -123,13 +131,7 @@ def loss_sum(
   apply: Any = functools.partial(
     network.build_model(config, skeleton).apply, {"params": params}
   )
-  frames = distort.distort(
-    jax.vmap(functools.partial(jax.random.fold_in, data=_DISTORT))(
-      batch["key"]
-    ),
-    batch["frames"],
-    config.augment,
-  )
+  frames = pictures(config, batch)
   features = apply(frames, train=True, method="encode", rngs={"dropout": key})
   target = targets(config, batch)
   time, noise, aligned = draws(config, batch["key"], target.shape[1:])
@@ -221,9 +223,9 @@ def make_step(
     updates, optimiser_state = optimiser.update(
       grads, state.optimiser, learning
     )
-    norm = optax.tree.norm(grads)
+    sizes = norms.measured(grads, updates, learning)
     sound = guard.is_sound((learning, average, state.optimiser))
-    sound &= jnp.isfinite(loss) & jnp.isfinite(norm)
+    sound &= jnp.isfinite(loss) & jnp.isfinite(sizes["gradient_norm"])
     learning = guard.choose(
       sound, optax.apply_updates(learning, updates), learning
     )
@@ -234,12 +236,14 @@ def make_step(
     )
     optimiser_state = guard.choose(sound, optimiser_state, state.optimiser)
     skipped = jnp.where(sound, 0.0, 1.0)
-    metrics = {"loss": loss, "gradient_norm": norm, "skipped": skipped}
+    metrics = {"loss": loss, "skipped": skipped}
+    metrics |= norms.made(sizes, sound)
     # What is frozen stays: the same array in, the same array out.
     params, ema = state.params | learning, state.ema | average
     if late:
       params = freezing.kept(frozen, state.params, params)
       ema = freezing.kept(frozen, state.ema, ema)
+      metrics["update_ratio/vit"] *= 1 - frozen
     return State(state.step + 1, params, ema, optimiser_state), metrics
 
   return step

@@ -34,6 +34,7 @@ class Checkpoints:
     *,
     about: Mapping[str, Any] | None = None,
     guard: Callable[[], None] = lambda: None,
+    read_only: bool = False,
   ):
     """Makes the folder, and clears away what a killed run left in it.
 
@@ -41,6 +42,7 @@ class Checkpoints:
       workdir: of the run.
       about: what manifests say of it, values of JSON.
       guard: is called before each save; what it raises stops it.
+      read_only: restore, do not save, and leave all on the disk as it is.
     """
     self._folder = (workdir / steps.FOLDER).absolute()
     self._about = dict(about or {})
@@ -52,7 +54,8 @@ class Checkpoints:
     self._pool = futures.ThreadPoolExecutor(1, "checkpoint")
     # The step on its way, and what ends when it is there.
     self._saving: tuple[int, futures.Future] | None = None
-    if hosts.is_first():
+    self._tidies = hosts.is_first() and not read_only
+    if self._tidies:
       self._folder.mkdir(parents=True, exist_ok=True)
       steps.tidy(self._folder)
     hosts.said("tidied", "")  # Before, what others write would be cleared away.
@@ -141,7 +144,7 @@ class Checkpoints:
       found = restore.newest(
         self._folder,
         lambda place: restore.whole(place, like),
-        put_away=self._put_away if hosts.is_first() else None,
+        put_away=self._put_away if self._tidies else None,
       )
     except seal.Damaged as error:
       if start_over:

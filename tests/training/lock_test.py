@@ -69,6 +69,18 @@ def test_a_second_one_is_refused_by_name(tmp_path):
     still_held()
 
 
+def test_looking_changes_nothing(tmp_path):
+  lock.check(tmp_path)
+  with lock.held(tmp_path) as still_held:
+    with pytest.raises(ValueError, match="trains here; wait for it"):
+      lock.check(tmp_path)
+    still_held()
+  (tmp_path / "train.lock").write_text('{"pid": 1, "boot": "another"}')
+  os.utime(tmp_path / "train.lock", (0, 0))
+  lock.check(tmp_path)  # Its machine is gone; who trains takes it over.
+  assert [path.name for path in tmp_path.iterdir()] == ["train.lock"]
+
+
 def test_a_killed_one_is_no_hindrance(tmp_path, said):
   """Whatever its number is used for now."""
   holder = subprocess.Popen(

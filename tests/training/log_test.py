@@ -9,7 +9,7 @@ import pytest
 from tensorboardX.proto import event_pb2
 
 from diffpose_jax import config as config_lib
-from diffpose_jax.training import log
+from diffpose_jax.training import goodput, log
 
 
 def _lines(workdir):
@@ -56,11 +56,42 @@ def test_no_file_has_no_records(tmp_path):
   assert log.read(tmp_path / "metrics.jsonl") == []
 
 
-def test_a_value_that_is_not_finite_is_kept(tmp_path):
+def test_a_value_that_is_not_finite_is_null(tmp_path):
   records = log.Log(tmp_path, steps=3, start=0)
-  records.write(1, {"val/ap": float("nan")})
+  records.write(1, {"val/ap": float("nan"), "loss": float("inf"), "a": 2.5})
   records.close()
-  assert np.isnan(log.read(tmp_path / "metrics.jsonl")[0]["val/ap"])
+  path = tmp_path / "metrics.jsonl"
+  # Strict JSON knows neither NaN nor Infinity.
+  assert path.read_text() == (
+    '{"step": 1, "val/ap": null, "loss": null, "a": 2.5}\n'
+  )
+  (found,) = log.read(path)
+  nan = float("nan")
+  wanted = {"step": 1, "val/ap": nan, "loss": nan, "a": 2.5}
+  assert found == pytest.approx(wanted, nan_ok=True)
+
+
+def test_a_record_of_an_older_version_becomes_strict(tmp_path):
+  path = tmp_path / "metrics.jsonl"
+  path.write_text('{"step": 1, "val/ap": NaN}\n')
+  _run(tmp_path, 1, 2)
+  assert path.read_text() == (
+    '{"step": 1, "val/ap": null}\n{"step": 2, "loss": 0.5}\n'
+  )
+
+
+def test_a_record_is_on_the_disk_when_it_is_written(tmp_path):
+  records = log.Log(tmp_path, steps=3, start=0)
+  records.write(1, {"loss": 0.5})
+  assert _lines(tmp_path) == [{"step": 1, "loss": 0.5}]
+  records.close()
+
+
+def test_other_processes_write_and_show_nothing(tmp_path, monkeypatch, capsys):
+  monkeypatch.setattr(log.jax, "process_index", lambda: 1)
+  _run(tmp_path, 0, 12)
+  assert list(tmp_path.iterdir()) == []
+  assert capsys.readouterr() == ("", "")
 
 
 def _events(workdir):
@@ -100,10 +131,15 @@ class _Recorder(log.Log):
   """Stands for the log and keeps what is written."""
 
   def __init__(self):
-    self.written, self.steps = [], 0
+    self.written, self.steps, self.readings = [], 0, []
+    self.clock = [100.0]
+    self.account = goodput.Account(at="step", clock=lambda: self.clock[0])
 
   def advance(self):
     self.steps += 1
+
+  def reached(self, step, seconds):
+    self.readings.append((step, seconds))
 
   def write(self, step, values):
     self.written.append((step, values))
@@ -116,7 +152,7 @@ def metrics():
   config.log_every, config.batch = 3, 5
   config.warmup, config.learning_rate = 4, 1.0
   recorder = _Recorder()
-  return recorder, log.StepMetrics(recorder, config, 11)
+  return recorder, log.StepMetrics(recorder, config, 11, recorder.account)
 
 
 def _add(metrics, steps):
@@ -141,23 +177,24 @@ def test_metrics_of_a_step_are_read_while_the_next_runs(metrics):
   assert recorder.steps == 11
 
 
-def test_speed_is_clips_a_second_without_pauses(metrics, monkeypatch):
+def test_speed_is_clips_a_second_of_training_alone(metrics):
   recorder, steps = metrics
-  clock = [100.0]
-  monkeypatch.setattr(log.time, "monotonic", lambda: clock[0])
+  clock, account = recorder.clock, recorder.account
   for step in range(1, 11):
+    with account.phase("data"):
+      clock[0] += 0.5
+    with account.phase("compile" if step == 1 else "step"):
+      clock[0] += 300.0 if step == 1 else 0.0
     _add(steps, [step])
-    clock[0] += 2.0
+    clock[0] += 1.5
     if step == 5:
-      with steps.pause():
+      steps.flush()
+      with account.phase("other"):
         clock[0] += 1000.0
+        with account.phase("evaluation"):
+          clock[0] += 1000.0
   speeds = [values.get("clips_per_second") for _, values in recorder.written]
   # Two seconds a step of five clips; the first reading has none before it.
   assert speeds == [None, 2.5, 2.5]
-
-
-def test_a_pause_writes_what_came_before(metrics):
-  recorder, steps = metrics
-  _add(steps, range(1, 4))
-  with steps.pause():
-    assert [step for step, _ in recorder.written] == [3]
+  # Each is read where the next step was given its batch.
+  assert recorder.readings == [(3, 6.5), (6, 12.5), (9, 18.5)]

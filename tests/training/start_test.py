@@ -104,7 +104,7 @@ def test_public_weights_fill_the_vit_and_nothing_else(
       np.testing.assert_array_equal(leaf, expected[name], err_msg=name)
   kept = [name for name in _leaves(state.optimiser) if "/vit/" in name]
   assert bool(kept) != freeze
-  state_line, line = capsys.readouterr().out.splitlines()
+  *_, state_line, line = capsys.readouterr().out.splitlines()
   assert state_line.startswith("state: ")
   assert line == (
     "starting with the backbone of vit.pth (ViTPose; 2 of its arrays not "

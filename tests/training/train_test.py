@@ -17,7 +17,7 @@ from diffpose_jax import main
 from diffpose_jax.evaluation import evaluate
 from diffpose_jax.model import sharding
 from diffpose_jax.pose.skeleton import POSETRACK
-from diffpose_jax.training import checks, optim, train
+from diffpose_jax.training import checks, milestones, optim, train
 from diffpose_jax.training import start as start_lib
 from diffpose_jax.training import step as step_lib
 from diffpose_jax.weights import checkpoint
@@ -207,7 +207,7 @@ class _Saved(checkpoint.Checkpoints):
 def test_a_step_is_saved_once_when_interrupted(latest, saved, capsys):
   state = step_lib.State(jax.numpy.asarray(3), {}, {}, ())
   checkpoints = _Saved(latest)
-  train._save_interrupted(state, checkpoints)
+  milestones.save_interrupted(state, checkpoints)
   assert checkpoints.steps == saved
   assert "stopped after step 3" in capsys.readouterr().out
 
@@ -216,7 +216,7 @@ def test_a_state_lost_in_its_step_is_not_saved(capsys):
   state = step_lib.State(jax.numpy.asarray(3), {}, {}, ())
   state.step.delete()
   checkpoints = _Saved(2)
-  train._save_interrupted(state, checkpoints)
+  milestones.save_interrupted(state, checkpoints)
   assert checkpoints.steps == []
   assert "goes on from 2" in capsys.readouterr().out
 

@@ -12,7 +12,7 @@ import pytest
 from diffpose_jax import config as config_lib
 from diffpose_jax import main
 from diffpose_jax.evaluation import evaluate
-from diffpose_jax.training import log, train, watch
+from diffpose_jax.training import log, milestones, train, watch
 from diffpose_jax.training import step as step_lib
 from diffpose_jax.weights import checkpoint
 
@@ -212,13 +212,16 @@ def test_every_step_is_looked_at_one_late(tmp_path):
     def advance(self):
       pass
 
+    def reached(self, step, seconds):
+      pass
+
     def write(self, step, values):
       written.append((step, values))
 
   config = config_lib.default().train
   config.log_every, config.warmup, config.learning_rate = 4, 10, 1.0
   seen = _watch(tmp_path)
-  metrics = log.StepMetrics(Records(), config, 100, seen)
+  metrics = log.StepMetrics(Records(), config, 100, seen=seen)
   for step in range(1, 6):
     values = {"loss": 1.0, "gradient_norm": 2.0, "skipped": float(step == 2)}
     metrics.add(step, {k: jnp.float32(v) for k, v in values.items()})
@@ -298,7 +301,9 @@ def faults(monkeypatch):
 
   monkeypatch.setattr(train, "compiled_step", broken)
   monkeypatch.setattr(
-    train.measure, "Validation", lambda *_: lambda params, *_: {"val/ap": 1.0}
+    milestones.measure,
+    "Validation",
+    lambda *_: lambda params, *_: {"val/ap": 1.0},
   )
   monkeypatch.setattr(evaluate, "finish", lambda *_: {})
   return plan, changed
