@@ -45,12 +45,13 @@ A row is a ratio of two things that were measured in turn (A B A B …) in one p
 
 ## Results
 """
+_NO_ROWS = ("faults.json",)  # counts, in benchmarks/README.md
 _COLUMNS = ("row", "what", "ratio", "bar", "", "error", "ratio of", "figures")
 
 
 def page(folder: pathlib.Path) -> str:
   """The page's text, from all results in a folder, by name."""
-  paths = sorted(folder.glob("*.json"))
+  paths = sorted(p for p in folder.glob("*.json") if p.name not in _NO_ROWS)
   sections = [_section(path.stem, result.read(path)) for path in paths]
   return "\n".join([_HEAD, *(sections or ["None are stored.\n"])])
 

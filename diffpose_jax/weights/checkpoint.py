@@ -156,11 +156,15 @@ class Checkpoints:
         if about[name] != self._about[name]:
           logging.warning("checkpoint %d was made with other %s", step, name)
       return state, step
-    lost = steps.quarantined(self._folder)
-    if lost and not start_over:
+    lost = {
+      f"in {steps.QUARANTINE}": steps.quarantined(self._folder),
+      "incomplete": steps.incomplete(self._folder),
+    }
+    told = [f"{', '.join(names)} {how}" for how, names in lost.items() if names]
+    if told and not start_over:
       raise ValueError(
-        f"{self._folder}: no good checkpoint, but {', '.join(lost)} in "
-        f"{steps.QUARANTINE}; {remedy}"
+        f"{self._folder}: no good checkpoint, but {' and '.join(told)}; "
+        f"{remedy}"
       )
     return None
 

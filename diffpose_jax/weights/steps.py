@@ -43,6 +43,12 @@ def _numbered(folder: pathlib.Path) -> list[int]:
   )
 
 
+def incomplete(folder: pathlib.Path) -> list[str]:
+  """What looks like a step and is none, and was not put away."""
+  good = usable(folder)
+  return [str(step) for step in _numbered(folder) if step not in good]
+
+
 def tidy(folder: pathlib.Path) -> None:
   """Clears away what a killed run left; says what does not belong here."""
   for path in sorted(folder.iterdir()):
@@ -52,17 +58,20 @@ def tidy(folder: pathlib.Path) -> None:
   good = usable(folder)
   for step in _numbered(folder):
     if step not in good:
-      _put_away(folder, step)
+      _put_away(folder, step, beside_good=bool(good))
   known = {QUARANTINE, *map(str, good)}
   strangers = sorted({path.name for path in folder.iterdir()} - known)
   if strangers:
     logging.warning("%s: ignored: %s", folder, ", ".join(strangers))
 
 
-def _put_away(folder: pathlib.Path, step: int) -> None:
-  """Moves what only looks like a step out of the way of the real one."""
+def _put_away(folder: pathlib.Path, step: int, *, beside_good: bool) -> None:
+  """Moves what only looks like a step out of the way of the real one.
+
+  An empty folder is nothing, unless it may be all that is left of a run.
+  """
   place = folder / str(step)
-  if place.is_dir() and not any(place.iterdir()):
+  if beside_good and place.is_dir() and not any(place.iterdir()):
     place.rmdir()
     logging.warning("%s: an empty folder, no checkpoint; removed", place)
   else:

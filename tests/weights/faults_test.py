@@ -354,6 +354,28 @@ def test_where_all_are_damaged_it_does_not_start_over_unasked(run, states):
   assert _newest(run, states)[1] == 1
 
 
+def test_read_only_finds_the_same_and_moves_nothing(run, states, tmp_path):
+  def newest(folder):
+    reader = checkpoint.Checkpoints(folder, read_only=True)
+    try:
+      return reader.restore_newest(states.like(states.state(0.0)))
+    finally:
+      reader.close()
+
+  assert newest(tmp_path / "new") is None
+  assert not (tmp_path / "new").exists()
+  states.flip(run / "checkpoints" / "2" / "state" / "_METADATA", 3)
+  before = _names(run)
+  found = newest(run)
+  assert found is not None and found[1] == 1
+  assert _names(run) == before
+  for step in ("1", "2"):
+    (run / "checkpoints" / step / "manifest.json").unlink()
+  with pytest.raises(ValueError, match="good checkpoint, but 1, 2 incomplete"):
+    newest(run)
+  assert _names(run) == before
+
+
 def test_start_over_keeps_what_is_good(run, states):
   assert _newest(run, states, start_over=True)[1] == 2
 

@@ -67,6 +67,14 @@ def test_leftovers_go_and_the_rest_is_told(tmp_path, said):
   assert said == [f"{tmp_path}: ignored: 3.old, notes.txt"]
 
 
+def test_empty_folders_may_be_all_that_is_left_of_a_run(tmp_path, said):
+  (tmp_path / "5").mkdir()
+  (tmp_path / "6").mkdir()
+  steps.tidy(tmp_path)
+  assert steps.quarantined(tmp_path) == ["5-0", "6-0"]
+  assert ["no whole checkpoint; moved" in line for line in said] == [True] * 2
+
+
 def test_a_damaged_manifest_is_no_missing_one(tmp_path, said):
   _step(tmp_path, 3)
   (tmp_path / "3" / seal.NAME).write_text("{}")
