@@ -1,28 +1,43 @@
 """Updates that are not finite are not made: all or nothing, within a step."""
 
 import collections
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 
-def choose(sound: jax.Array, new: Any, old: Any) -> Any:
-  """`new` where `sound` is true, else the very bits of `old`; traceable.
+def made(
+  sound: jax.Array, update: Callable[..., tuple[Any, Any]], state: tuple
+) -> tuple[Any, Any]:
+  """What `update(*state)` gives where `sound`, else `state` as it was.
 
-  A choice, not a product: 0 times NaN is NaN.
+  A branch, not a choice between two results, which would read and write all
+  of a state once more.
+
+  Args:
+    sound: whether the update may be made.
+    update: gives the new state and a tree of numbers about it.
+    state: what it takes.
+
+  Returns the state, and the numbers, 0 where no update was made.
   """
-  return jax.tree.map(lambda n, o: jnp.where(sound, n, o), new, old)
+  shapes = jax.eval_shape(update, *state)[1]
+
+  def keep(*state):
+    return state, jax.tree.map(lambda v: jnp.zeros(v.shape, v.dtype), shapes)
+
+  return jax.lax.cond(sound, update, keep, *state)
 
 
 def is_sound(state: Any) -> jax.Array:
   """Whether all of a state is finite, and a step from it can be; traceable.
 
-  What gradients of finite norm make of a sound state is finite again: they are
-  clipped, so that averages of them and of their squares stay below the largest
-  number, and their quotient and what it adds to a parameter do, too. So it is
-  the state before a step that is looked at, which costs one reading; to look at
-  what is about to be written, it would have to be computed twice.
+  What gradients of finite norm make of such a state is such a state again: they
+  are clipped, so that averages of them and of their squares stay below the
+  largest number, and their quotient and what it adds to a parameter do, too.
+  So it is not looked at in each step, but before it is written.
 
   Args:
     state: tree of parameters, averages and optimiser states.

@@ -79,6 +79,8 @@ class Milestones:
       return False
     taken.flush()
     with self._account.phase("other"), jax.transfer_guard("allow"):
+      with self._account.phase("checkpoint"):
+        good = taken.seen.may_save(state, step)
       # Of these weights alone: an older AP is not theirs.
       found = {}
       if measured:
@@ -87,9 +89,9 @@ class Milestones:
           taken.records.write(step, found)
           taken.records.pictures(step, self._found(state.ema))
       ended |= patience.reached(self._folder, self._config.train, step)
-      with self._account.phase("checkpoint"):
-        if taken.seen.may_save(state, step):
-          ap = patience.quality(found)
+      if good:
+        ap = patience.quality(found)
+        with self._account.phase("checkpoint"):
           self._checkpoints.save(vars(state), step, ap, wait=ended)
           self._account.saved(step)
     return ended

@@ -7,36 +7,34 @@ import jax.numpy as jnp
 import optax
 
 
-def measured(grads: Any, updates: Any, params: Any) -> dict[str, jax.Array]:
-  """Norms of a step by name, scalars; traceable.
+def of_gradients(grads: Any) -> dict[str, jax.Array]:
+  """Norms of gradients, a dict of trees by part, before clipping; traceable.
 
-  `gradient_norm` is over all that learns and before clipping,
-  `gradient_norm/PART` of one part; `update_ratio/PART` is the norm of the step
-  that its parameters make over their own norm.
-
-  Args:
-    grads: gradients by part, a dict of trees.
-    updates: what is added to the parameters, likewise.
-    params: before that, likewise.
+  `gradient_norm` is over all that learns, `gradient_norm/PART` of one part.
   """
   # Each leaf is summed once: under `fsdp` a sum is one more message.
   squares = {part: _square(tree) for part, tree in sorted(grads.items())}
   found = {"gradient_norm": jnp.sqrt(sum(squares.values()))}
-  for part, square in squares.items():
-    found[f"gradient_norm/{part}"] = jnp.sqrt(square)
+  return found | {
+    f"gradient_norm/{part}": jnp.sqrt(square)
+    for part, square in squares.items()
+  }
+
+
+def of_updates(updates: Any, params: Any) -> dict[str, jax.Array]:
+  """`update_ratio/PART`: norm of the step that a part makes over its own.
+
+  Args:
+    updates: what is added to the parameters, a dict of trees by part.
+    params: before that, likewise.
+  """
+  found = {}
+  for part, tree in sorted(updates.items()):
     size = _square(params[part])
     # Parameters that are all zero have no ratio.
-    ratio = jnp.sqrt(_square(updates[part]) / jnp.where(size > 0, size, 1))
+    ratio = jnp.sqrt(_square(tree) / jnp.where(size > 0, size, 1))
     found[f"update_ratio/{part}"] = jnp.where(size > 0, ratio, jnp.nan)
   return found
-
-
-def made(norms: dict[str, jax.Array], sound: jax.Array) -> dict[str, jax.Array]:
-  """`norms` with update ratios of 0 where an update is not made."""
-  return {
-    name: jnp.where(sound, value, 0) if name.startswith("update") else value
-    for name, value in norms.items()
-  }
 
 
 def _square(tree: Any) -> jax.Array:

@@ -160,8 +160,8 @@ def make_step(
 ) -> Callable[[State, Batch], tuple[State, dict[str, jax.Array]]]:
   """The function (state, batch) → (state, metrics), to be jitted.
 
-  Where loss, gradients or what they would make of the state are not finite,
-  only `step` changes and `metrics["skipped"]` is 1.
+  Where loss or gradients are not finite, only `step` changes and
+  `metrics["skipped"]` is 1.
 
   On a mesh, the state is where `sharding.places` says.
   """
@@ -220,24 +220,21 @@ def make_step(
       grads = sharding.scattered(grads, mesh)
     else:
       loss, grads = at(config)(state.params)
-    updates, optimiser_state = optimiser.update(
-      grads, state.optimiser, learning
+    found = norms.of_gradients(grads)
+    sound = jnp.isfinite(loss) & jnp.isfinite(found["gradient_norm"])
+
+    def update(learning, average, old):
+      updates, new = optimiser.update(grads, old, learning)
+      ratios = norms.of_updates(updates, learning)
+      learning = optax.apply_updates(learning, updates)
+      average = optim.average(average, learning, state.step, config.train.ema)
+      return (learning, average, new), ratios
+
+    (learning, average, optimiser_state), ratios = guard.made(
+      sound, update, (learning, average, state.optimiser)
     )
-    sizes = norms.measured(grads, updates, learning)
-    sound = guard.is_sound((learning, average, state.optimiser))
-    sound &= jnp.isfinite(loss) & jnp.isfinite(sizes["gradient_norm"])
-    learning = guard.choose(
-      sound, optax.apply_updates(learning, updates), learning
-    )
-    average = guard.choose(
-      sound,
-      optim.average(average, learning, state.step, config.train.ema),
-      average,
-    )
-    optimiser_state = guard.choose(sound, optimiser_state, state.optimiser)
     skipped = jnp.where(sound, 0.0, 1.0)
-    metrics = {"loss": loss, "skipped": skipped}
-    metrics |= norms.made(sizes, sound)
+    metrics = {"loss": loss, "skipped": skipped} | found | ratios
     # What is frozen stays: the same array in, the same array out.
     params, ema = state.params | learning, state.ema | average
     if late:

@@ -97,26 +97,20 @@ class Watch:
   def may_save(self, state: step_lib.State, step: int) -> bool:
     """Whether the state after `step` is good work; all hosts must ask.
 
-    It is not while updates are being skipped; then a checkpoint is owed. Only
-    at the end of the run, where no update can follow, it will do that the state
-    is sound. Raises ValueError where it is not.
+    It is not while updates are being skipped, but for the end of the run, where
+    none can follow; then a checkpoint is owed. Raises ValueError where weights
+    or optimiser state are not finite.
     """
-    last = step == self._last
-    sound = bool(
-      jax.device_get(self._sound((state.params, state.ema, state.optimiser)))
-    )
-    if sound and (last or not self.row):
-      self.owed = False
-      return True
-    if last:
+    state_now = (state.params, state.ema, state.optimiser)
+    if not bool(jax.device_get(self._sound(state_now))):
       raise ValueError(
-        f"{self._workdir}: after its last step {step} weights or optimiser "
-        f"state are not finite; nothing is saved, {self._remaining()}"
+        f"{self._workdir}: after step {step} weights or optimiser state are "
+        f"not finite; nothing is saved, {self._remaining()}"
       )
-    if not self.owed and self._first:
+    self.owed = self.row > 0 and step != self._last
+    if self.owed and self._first:
       logging.warning("step %d: not saved before an update is made", step)
-    self.owed = True
-    return False
+    return not self.owed
 
   def close(self) -> None:
     """Tells how many updates were skipped."""
@@ -129,8 +123,6 @@ class Watch:
 
   def _skipped(self, step: int, loss: float, norm: float) -> None:
     cause = f"loss {loss:.4g}, gradient norm {norm:.4g}"
-    if math.isfinite(loss) and math.isfinite(norm):
-      cause = "weights or optimiser state are not finite"
     clips = self._write(step, "skipped", loss, norm)
     if self.row == 1:
       self._tell(f"step {step}: its update is skipped ({cause})", clips)

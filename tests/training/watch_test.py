@@ -82,11 +82,11 @@ def test_too_many_in_a_row_stop_with_one_line(tmp_path):
   for step in (10, 11):
     seen.look(step, 1.0, 1.0, True)
   with pytest.raises(ValueError) as caught:
-    seen.look(12, 1.0, 1.0, True)
+    seen.look(12, NAN, 2.5, True)
   line = str(caught.value)
   assert line.startswith(
-    f"{tmp_path}: the last 3 updates, of steps 10 to 12, were skipped (weights "
-    "or optimiser state are not finite); clips of step 10: v0 frame 9 track 0, "
+    f"{tmp_path}: the last 3 updates, of steps 10 to 12, were skipped (loss "
+    "nan, gradient norm 2.5); clips of step 10: v0 frame 9 track 0, "
   )
   assert "and checkpoint 40 is as it was: the same command" in line
   assert "\n" not in line
@@ -183,7 +183,8 @@ def _state(value=1.0, *, made=3, step=3):
 def test_only_good_work_is_saved(tmp_path):
   seen = _watch(tmp_path, span=(0, 9))
   assert seen.may_save(_state(), 4) and not seen.owed
-  assert not seen.may_save(_state(NAN), 4) and seen.owed
+  with pytest.raises(ValueError, match="after step 4 weights or optimiser s"):
+    seen.may_save(_state(NAN), 4)
   seen.look(5, NAN, NAN, True)
   assert not seen.may_save(_state(), 5) and seen.owed
   seen.look(6, 1.0, 1.0, False)
@@ -191,7 +192,7 @@ def test_only_good_work_is_saved(tmp_path):
   # No update can follow the last step.
   seen.look(9, NAN, NAN, True)
   assert seen.may_save(_state(), 9)
-  with pytest.raises(ValueError, match="after its last step 9 weights or opt"):
+  with pytest.raises(ValueError, match="after step 9 weights or optimiser s"):
     seen.may_save(_state(NAN), 9)
 
 
@@ -376,24 +377,40 @@ def test_a_run_goes_on_after_a_bad_batch(
   assert "3 of the run's updates were skipped" in capfd.readouterr().out
 
 
-@pytest.mark.parametrize(
-  "field", ["optimiser", pytest.param("params", marks=pytest.mark.slow)]
-)
-def test_a_broken_state_stops_the_run_which_can_go_on(
-  root, tmp_path, faults, capfd, field
-):
-  plan, changed = faults
-  plan[6] = _bad(field)
-  assert _run(root, tmp_path) == 2
-  assert changed == []
+def _refused(capfd) -> str:
+  """The one line of the error."""
   lines = capfd.readouterr().err.splitlines()
   (line,) = [text for text in lines if "diffpose_jax: error: " in text]
-  assert "the last 3 updates, of steps 6 to 8, were skipped (" in line
-  assert "clips of step 6: 00000" in line and " track " in line
+  return line
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("field", ["optimiser", "ema"])
+def test_a_broken_state_is_not_saved(root, tmp_path, faults, capfd, field):
+  """It is not in the loss at first, or never."""
+  plan, _ = faults
+  plan[6] = _bad(field)
+  assert _run(root, tmp_path) == 2
+  line = _refused(capfd)
+  assert "after step 6 weights or optimiser state are not finite;" in line
   assert "checkpoint 3 is as it was: the same command goes on" in line
   assert _saved(tmp_path) == [3]
+
+
+def test_broken_weights_stop_the_run_which_can_go_on(
+  root, tmp_path, faults, capfd
+):
+  plan, changed = faults
+  plan[7] = _bad("params")
+  assert _run(root, tmp_path) == 2
+  assert changed == []
+  line = _refused(capfd)
+  assert "the last 3 updates, of steps 7 to 9, were skipped (" in line
+  assert "clips of step 7: 00000" in line and " track " in line
+  assert "checkpoint 6 is as it was: the same command goes on" in line
+  assert _saved(tmp_path)[-1] == 6
   listed = _file(tmp_path)
-  assert [entry["step"] for entry in listed] == [6, 7, 8]
+  assert [entry["step"] for entry in listed] == [7, 8, 9]
   assert all(len(entry["clips"]) == 8 for entry in listed)
   # Once more, and nothing is broken.
   plan.clear()
@@ -433,7 +450,7 @@ def test_a_state_that_breaks_at_the_end_is_not_saved(
   plan[12] = _bad("ema")
   assert _run(root, tmp_path) == 2
   error = capfd.readouterr().err
-  assert "after its last step 12 weights or optimiser state are not" in error
+  assert "after step 12 weights or optimiser state are not finite" in error
   assert 12 not in _saved(tmp_path) and 9 in _saved(tmp_path)
 
 
