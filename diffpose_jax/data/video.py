@@ -1,268 +1,191 @@
-"""Frames out of video files and picture folders, and annotated video back.
+"""Frames out of video files, pictures and cameras: one record for each.
 
-Decoding and encoding are OpenCV's with its bundled FFmpeg. Frames are RGB
-uint8. A video file is shown as a player shows it, turned by its rotation tag;
-pictures of a folder are taken as stored.
+Frames are RGB uint8, as a player shows them: turned by their rotation tag,
+without alpha, 8 bits of however many a channel has. Pictures are taken as
+stored (see `images`). Decoding is PyAV's where it is installed, else OpenCV's;
+both give the same frames, to the last bit where a channel has 8.
 """
 
-import collections
-import contextlib
 import dataclasses
 import math
-import os
 import pathlib
-from collections.abc import Iterator
-from concurrent import futures
+from collections.abc import Generator
 
-import cv2
 import numpy as np
 from absl import logging
 from jaxtyping import UInt8
 
-from diffpose_jax.data import annotations, images
+from diffpose_jax.data import (
+  camera,
+  images,
+  sources,
+  video_opencv,
+  video_pyav,
+  video_times,
+  video_writer,
+)
 
-DEFAULT_FPS = 25.0  # of a folder, and of a file that does not state its rate
-_SUFFIXES = (".jpg", ".jpeg", ".png")
-_QUEUE = 8  # frames that may wait for the encoder
+DEFAULT_FPS = video_times.DEFAULT_FPS
+Writer = video_writer.Writer
 
 
 @dataclasses.dataclass(frozen=True)
 class VideoInfo:
-  """What the header of a video, or the first picture of a folder, states."""
+  """What the header of a video and its first frame say."""
 
-  fps: float
+  fps: float  # the mean rate
   width: int
   height: int
-  count_hint: int  # frames; exact for a folder, 0 where a file does not say
-  names: tuple[str, ...] = ()  # file names of a folder's pictures, in order
+  count_hint: int  # frames; exact for pictures, 0 where a file does not say
+  names: tuple[str, ...] = ()  # of pictures' files, in order
+  live: bool = False  # a camera: without end, and frames may be left out
+  backend: str = "opencv"  # what decodes: opencv, pyav, or images
 
 
-def open_video(path: pathlib.Path) -> VideoInfo:
-  """What a video file or a folder of JPEG and PNG pictures holds.
+def open_video(
+  source: pathlib.Path | sources.Source, *, backend: str = "auto"
+) -> VideoInfo:
+  """What a video holds, after its first frame was decoded.
 
-  Raises ValueError, naming the path, where there is nothing there, it cannot
-  be opened as video, or a folder has no pictures.
+  Args:
+    source: what `sources.find` gave, or the path of a video, a picture or a
+      folder of pictures.
+    backend: `opencv`, `pyav`, or `auto`: PyAV where it is installed.
+
+  Raises:
+    ValueError: there is nothing there, it cannot be opened as video, no frame
+      decodes, or PyAV is asked for and not installed; names the path.
   """
-  if path.is_dir():
-    files = _pictures(path)
-    height, width = images.size(files[0].read_bytes(), place=str(files[0]))
-    names = tuple(file.name for file in files)
-    return VideoInfo(DEFAULT_FPS, width, height, len(names), names)
-  with _captured(path) as capture:
-    fps = capture.get(cv2.CAP_PROP_FPS)
+  source = _source(source)
+  if source.pictures:
+    first = source.pictures[0]
+    height, width = images.size(first.read_bytes(), place=str(first))
+    names = tuple(file.name for file in source.pictures)
     return VideoInfo(
-      fps=fps if 0 < fps <= 1000 else DEFAULT_FPS,
-      width=int(capture.get(cv2.CAP_PROP_FRAME_WIDTH)),
-      height=int(capture.get(cv2.CAP_PROP_FRAME_HEIGHT)),
-      count_hint=max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT))),
+      *(source.fps, width, height, len(names), names), backend="images"
     )
+  if source.camera is not None:
+    fps, _, (height, width) = camera.header(source.camera)
+    good = math.isfinite(fps) and 0 < fps <= 1000
+    return VideoInfo(fps if good else DEFAULT_FPS, width, height, 0, live=True)
+  reader = video_writer.choose(backend)
+  fps, count_hint, (height, width) = reader.header(source.path)
+  name = "pyav" if reader is video_pyav else "opencv"
+  return VideoInfo(fps, width, height, count_hint, backend=name)
 
 
 def read(
-  path: pathlib.Path,
-) -> Iterator[tuple[int, float, UInt8[np.ndarray, "h w 3"]]]:
-  """(index, time in seconds, RGB frame) of each decoded frame, in order.
+  source: pathlib.Path | sources.Source,
+  *,
+  start: int = 0,
+  backend: str = "auto",
+) -> Generator[tuple[int, float, UInt8[np.ndarray, "h w 3"]], None, None]:
+  """(index, seconds since the first frame, RGB frame) of each decoded frame.
 
-  Only one frame is held at a time. A file that ends before the number of
-  frames in its header is reported as a warning.
+  Indices count from 0 without gaps and times grow. One frame is held at a time.
+  What cannot be decoded is left out and reported as a warning. A file's frames
+  of another size than its first are scaled to it. Closing the iterator lets go
+  of the file or camera.
+
+  Args:
+    source: as for `open_video`.
+    start: the first index to give. A file is decoded from its beginning all the
+      same, for that alone is exact; nothing comes if it has no such frame.
+    backend: as for `open_video`.
 
   Raises:
-    ValueError: the path cannot be opened, not one frame decodes, or a frame
-      differs in size from the first; names the path.
+    ValueError: as `open_video` does, when the first frame is asked for; or a
+      picture differs in size from the first.
   """
-  frames = _read_folder(path) if path.is_dir() else _read_file(path)
-  first = None
-  for index, time, frame in frames:
-    first = frame.shape if first is None else first
-    if frame.shape != first:
-      raise ValueError(
-        f"{path}: frame {index} is {frame.shape[1]}x{frame.shape[0]} pixels, "
-        f"the first is {first[1]}x{first[0]}; give frames of one size"
-      )
-    yield index, time, frame
-  if first is None:
-    raise ValueError(f"{path}: no frame decodes; convert or replace the file")
+  if start < 0:
+    raise ValueError(f"start is {start}; give the index of a frame, from 0")
+  source = _source(source)
+  if source.pictures:
+    return _read_pictures(source, start)
+  if source.camera is not None:
+    if start:
+      raise ValueError(f"{source.path}: a camera does not start at {start}")
+    return _read_camera(source.camera)
+  return _read_file(source.path, start, backend)
 
 
-def count(path: pathlib.Path) -> int:
-  """Exact number of frames that decode; walks through a file once."""
-  if path.is_dir():
-    return len(_pictures(path))
-  found = 0
-  with _captured(path) as capture:
-    while capture.grab():
-      found += 1
+def count(
+  source: pathlib.Path | sources.Source, *, backend: str = "auto"
+) -> int:
+  """Exact number of frames that decode; walks through a file once.
+
+  Raises ValueError as `open_video` does, and for a camera.
+  """
+  source = _source(source)
+  if source.camera is not None:
+    raise ValueError(f"{source.path}: a camera has no number of frames")
+  if source.pictures:
+    return len(source.pictures)
+  found = sum(1 for _ in video_writer.choose(backend).frames(source.path))
+  if not found:
+    raise ValueError(video_opencv.nothing_decodes(source.path))
   return found
 
 
-def _pictures(folder: pathlib.Path) -> list[pathlib.Path]:
-  files = [f for f in folder.iterdir() if f.suffix.lower() in _SUFFIXES]
-  if not files:
-    raise ValueError(
-      f"{folder}: no pictures ({', '.join(_SUFFIXES)}) in this folder"
-    )
-  return sorted(files, key=lambda file: annotations.natural_key(file.name))
+def _source(given: pathlib.Path | sources.Source) -> sources.Source:
+  return given if isinstance(given, sources.Source) else sources.of(given)
 
 
-def _read_folder(
-  folder: pathlib.Path,
-) -> Iterator[tuple[int, float, np.ndarray]]:
-  for index, file in enumerate(_pictures(folder)):
+def _read_pictures(
+  source: sources.Source, start: int
+) -> Generator[tuple[int, float, np.ndarray], None, None]:
+  first = None
+  for index, file in enumerate(source.pictures):
+    if 0 < index < start:
+      continue
     frame = images.decode(file.read_bytes(), place=str(file))
-    yield index, index / DEFAULT_FPS, frame
+    first = frame.shape if first is None else first
+    if frame.shape != first:
+      raise ValueError(
+        f"{source.path}: frame {index} is {frame.shape[1]}x{frame.shape[0]} "
+        f"pixels, the first is {first[1]}x{first[0]}; give frames of one size "
+        f"({file.name} is it)"
+      )
+    if index >= start:
+      yield index, index / source.fps, frame
 
 
-def _read_file(path: pathlib.Path) -> Iterator[tuple[int, float, np.ndarray]]:
-  info = open_video(path)
-  index, last = 0, -math.inf
-  with _captured(path) as capture:
-    while True:
-      decoded, frame = capture.read()
-      if not decoded:
-        break
-      time = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
-      if not last < time < math.inf:  # some containers have no time stamps
-        time = index / info.fps
-      yield index, time, cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
-      index, last = index + 1, time
-  if 0 < index < info.count_hint:
+def _read_camera(
+  number: int,
+) -> Generator[tuple[int, float, np.ndarray], None, None]:
+  began = None
+  for index, (stamp, picture) in enumerate(camera.frames(number)):
+    began = stamp if began is None else began
+    yield index, stamp - began, picture()
+
+
+def _read_file(
+  path: pathlib.Path, start: int, backend: str
+) -> Generator[tuple[int, float, np.ndarray], None, None]:
+  reader = video_writer.choose(backend)
+  fps, hint, _ = reader.header(path)
+  clock = video_times.Clock(str(path), 1 / fps)
+  index, time = -1, 0.0
+  for index, (stamp, picture) in enumerate(reader.frames(path)):
+    time = clock(stamp)
+    if index >= start:
+      yield index, time, picture()
+  if index < 0:
+    raise ValueError(video_opencv.nothing_decodes(path))
+  _warn_if_short(path, index + 1, time, hint, fps)
+
+
+def _warn_if_short(
+  path: pathlib.Path, found: int, time: float, hint: int, fps: float
+) -> None:
+  """Reports a file that ends before its header says.
+
+  It may state the length of its sound: so a little less is no matter.
+  """
+  missing = hint / fps - (time + 1 / fps)
+  if hint and missing > max(2 / fps, 0.05 * hint / fps):
     logging.warning(
-      "%s: %d frames decode of %d that its header names; it may be cut off",
-      path,
-      index,
-      info.count_hint,
+      "%s: %d frames decode, which end %.3g s before the length in its header "
+      "(about %d frames); it may be cut off",
+      *(path, found, missing, hint),
     )
-
-
-@contextlib.contextmanager
-def _captured(path: pathlib.Path) -> Iterator[cv2.VideoCapture]:
-  if not path.is_file():
-    raise ValueError(
-      f"{path}: no such file or folder; give a video or a folder of pictures"
-    )
-  with _native_stderr_silent():
-    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
-  try:
-    if not capture.isOpened():
-      raise ValueError(
-        f"{path}: cannot be opened as video; convert it (mp4, webm, avi) or "
-        "give a folder of pictures"
-      )
-    yield capture
-  finally:
-    capture.release()
-
-
-@contextlib.contextmanager
-def _native_stderr_silent() -> Iterator[None]:
-  """Keeps FFmpeg's own lines off the terminal: ours say what is wrong.
-
-  OpenCV prints them straight to file descriptor 2 and has no switch for it
-  (even a WebM that it writes well is called "not supported" first).
-  """
-  try:
-    kept = os.dup(2)
-  except OSError:  # no such stream, nothing to silence
-    yield
-    return
-  with open(os.devnull, "wb") as sink:
-    os.dup2(sink.fileno(), 2)
-    try:
-      yield
-    finally:
-      os.dup2(kept, 2)
-      os.close(kept)
-
-
-class Writer:
-  """A VP9 WebM under construction, which any current browser plays.
-
-  A context manager: the file appears under its name at the end, whole, or not
-  at all if the block raises. VP9 because OpenCV's builds cannot write H.264;
-  its encoder has one thread and no speed setting (67 frames/s at 320x240, 18
-  at 640x480, 11 at 1280x720 on a 2-core EPYC), so it runs in a thread beside
-  the caller. Odd sizes are padded by one repeated row or column, because the
-  format halves the colour resolution.
-  """
-
-  def __init__(
-    self, path: pathlib.Path, *, fps: float, size: tuple[int, int]
-  ) -> None:
-    """Opens the encoder.
-
-    Args:
-      path: where the file is to be; the suffix must be `.webm`.
-      fps: frames a second, > 0.
-      size: (height, width) of the frames.
-
-    Raises:
-      ValueError: another suffix, or the encoder does not open there.
-    """
-    if path.suffix != ".webm":
-      raise ValueError(f"{path}: annotated video is WebM, name it *.webm")
-    self._path = path
-    self._temporary = path.with_name(f".{path.stem}.partial.webm")
-    self._size = size
-    self._written = 0
-    self._waiting: collections.deque[futures.Future] = collections.deque()
-    height, width = size
-    with _native_stderr_silent():
-      self._writer = cv2.VideoWriter(
-        str(self._temporary),
-        cv2.CAP_FFMPEG,
-        cv2.VideoWriter.fourcc(*"VP90"),
-        fps,
-        (width + width % 2, height + height % 2),
-      )
-    if not self._writer.isOpened():
-      self._temporary.unlink(missing_ok=True)
-      raise ValueError(
-        f"{path}: cannot write {width}x{height} VP9 video at {fps:g} frames/s "
-        "here; is the folder there and writable, and is OpenCV built with "
-        "FFmpeg?"
-      )
-    self._thread = futures.ThreadPoolExecutor(1, "video-writer")
-
-  def write(self, frame: UInt8[np.ndarray, "h w 3"]) -> None:
-    """Appends an RGB frame; ValueError where it has not the video's size."""
-    if frame.shape[:2] != self._size:
-      raise ValueError(
-        f"{self._path}: frame {self._written} is {frame.shape[1]}x"
-        f"{frame.shape[0]} pixels, the video {self._size[1]}x{self._size[0]}"
-      )
-    if len(self._waiting) >= _QUEUE:
-      self._waiting.popleft().result()
-    self._waiting.append(self._thread.submit(self._encode, frame.copy()))
-    self._written += 1
-
-  def _encode(self, frame: np.ndarray) -> None:
-    bottom, right = frame.shape[0] % 2, frame.shape[1] % 2
-    bgr = cv2.cvtColor(frame, cv2.COLOR_RGB2BGR)
-    if bottom or right:
-      edge = cv2.BORDER_REPLICATE
-      bgr = cv2.copyMakeBorder(bgr, 0, bottom, 0, right, edge)
-    self._writer.write(bgr)
-
-  def __enter__(self) -> "Writer":
-    return self
-
-  def __exit__(self, kind, value, traceback) -> None:
-    try:
-      self._thread.shutdown(cancel_futures=kind is not None)
-      self._writer.release()
-      if kind is None:
-        self._finish()
-    finally:
-      self._temporary.unlink(missing_ok=True)
-
-  def _finish(self) -> None:
-    for waiting in self._waiting:
-      waiting.result()
-    # The encoder does not report a full disk: look at what is there.
-    stored = open_video(self._temporary).count_hint if self._written else 0
-    if not 0 < self._written <= stored + 1:
-      raise ValueError(
-        f"{self._path}: {self._written} frames were written and {stored} are "
-        "in the file; is the disk full?"
-      )
-    os.replace(self._temporary, self._path)
