@@ -103,6 +103,12 @@ VERBS = {
     "turn public ViT or ViTPose weights into a folder to start training from",
     (Form(("source", "out")),),
   ),
+  "fetch": Verb(
+    "diffpose_jax.inference.detector_weights",
+    "fetch",
+    "fetch the weights of a person detector: checked, whole or not at all",
+    (Form(("name",), ("out",)),),
+  ),
   "benchmark": Verb(
     "diffpose_jax.benchmark.verb",
     "main",
@@ -184,6 +190,7 @@ FLAGS: dict[str, tuple[type, str]] = {
     "folder of the data set as published; unpack: its zip or tar; convert: "
     "file of weights",
   ),
+  "name": (str, "yolox-nano | yolox-tiny | yolox-s | rtmdet-nano"),
   "rows": (str, "comma-separated, as P3,P4; default: all; docs/benchmarks.md"),
   "pairs": (int, "rounds in which what is compared takes turns; default 7"),
   "batches": (str, "comma-separated clips a call, as 1,8, for throughput"),

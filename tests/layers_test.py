@@ -24,7 +24,7 @@ FLOORS = (
 # They take plain arguments, so that each can be used without the rest.
 WITHOUT_CONFIG = ("model", "diffusion", "pose")
 # Not installed with the package: imported where used, inside `try`.
-OPTIONAL = ("jax_cuda", "torch", "av")
+OPTIONAL = ("jax_cuda", "torch", "av", "onnxruntime")
 
 
 def modules(root: pathlib.Path) -> dict[str, ast.Module]:
