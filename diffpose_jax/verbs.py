@@ -79,8 +79,13 @@ VERBS = {
   "predict": Verb(
     "diffpose_jax.inference.predict",
     "predict",
-    "find the poses of the people in a video or a folder of frames",
-    (Form(("input", "boxes", "weights", "out"), SAMPLING),),
+    "find the poses of the people in videos, folders of frames or a camera",
+    (
+      Form(
+        ("input", "weights", "out"),
+        ("boxes", "detector", "follow", "smooth", "fps", *SAMPLING),
+      ),
+    ),
   ),
   "prepare": Verb(
     "diffpose_jax.data.prepare",
@@ -144,6 +149,13 @@ FLAGS: dict[str, tuple[type, str]] = {
     "person boxes (JSON, MOT text, CSV), which prepare stores; evaluate: or gt, "
     "or prepared for those stored; predict: or whole",
   ),
+  "detector": (
+    str,
+    "what finds people instead of boxes: hog, a fetched one, or FILE.onnx",
+  ),
+  "follow": (bool, "follow people by their poses through frames without boxes"),
+  "smooth": (str, "steady joints along identities: none, online or lag"),
+  "fps": (float, "pictures a second, of a folder or list of pictures"),
   "box_threshold": (float, "ignore boxes that score below it"),
   "step": (int, "replay: training step, from the nearest checkpoint before it"),
   "since": (int, "replay: from the checkpoint before this step; default: step"),
@@ -172,7 +184,10 @@ FLAGS: dict[str, tuple[type, str]] = {
   "compare": (str, "comma-separated results of evaluate, for one table"),
   "mixed_protocols": (bool, "compare results of different protocols"),
   "zip": (pathlib.Path, "archive of the prediction files to write"),
-  "input": (pathlib.Path, "video, or folder of frames"),
+  "input": (
+    str,
+    "video, folder or list of pictures, folder of videos, pattern, or camera:0",
+  ),
   "out": (
     pathlib.Path,
     "what to write: evaluate, benchmark: a JSON file; else a folder",
@@ -212,6 +227,7 @@ FLAGS: dict[str, tuple[type, str]] = {
 
 # Smallest values; a smaller one is refused.
 LOWEST = {
+  "fps": 0.001,
   "step": 1,
   "since": 1,
   "box_threshold": 0.0,

@@ -1,18 +1,20 @@
 """Poses of a known dot come back in picture coordinates, frame by frame."""
 
+import itertools
 import json
 import pathlib
+import signal
 import weakref
-from typing import Any
+from typing import Any, ClassVar
 
 import cv2
 import ml_collections
 import numpy as np
 import pytest
 
-from diffpose_jax.data import annotations, video
+from diffpose_jax.data import annotations, sources, video
+from diffpose_jax.inference import boxes_in, detection, predict, stream
 from diffpose_jax.inference import estimator as estimator_lib
-from diffpose_jax.inference import predict
 from diffpose_jax.pose.skeleton import POSETRACK
 
 SIZE = (180, 240)  # (height, width) of the pictures
@@ -94,10 +96,21 @@ def _around(index, score=0.8):
   return {"bbox": box, "score": score, "category_id": 1}
 
 
-def _run(path, boxes, tmp_path, estimator=None, threshold=0.3):
+def _supplied(path, boxes, threshold=0.3):
+  """The source that a path is, and its boxes."""
+  [source] = sources.find(path)
+  if boxes == "whole":
+    return source, boxes_in.whole()
+  pair = (source, video.open_video(source))
+  [supply] = boxes_in.of_file(pathlib.Path(boxes), [pair], threshold=threshold)
+  return source, supply
+
+
+def _run(path, boxes, tmp_path, estimator=None, threshold=0.3, **way):
   estimator = estimator or BrightestPixel()
   out = tmp_path / "out"
-  result = predict.write(path, boxes, estimator, out, box_threshold=threshold)
+  given = _supplied(path, boxes, threshold)
+  result = predict.write(*given, estimator, out, way=predict.Way(**way))
   return result, json.loads(result.poses.read_text())
 
 
@@ -132,7 +145,13 @@ def test_records_have_time_size_and_protocol(clip, tmp_path):
   assert image["file_name"] == "000003.jpg"
   protocol = content["protocol"]
   assert protocol.pop("uncertainty").startswith("raw spread")
-  assert protocol == {"steps": 4, "boxes": "whole"}
+  assert protocol.pop("decoded_by") in ("opencv", "pyav")
+  assert protocol == {
+    "steps": 4,
+    "boxes": "whole",
+    "smooth": "none",
+    "identities": "tracker",
+  }
 
 
 def test_every_joint_states_its_spread_in_the_picture(clip, tmp_path):
@@ -212,11 +231,10 @@ def test_crops_show_the_enlarged_box(folder, tmp_path):
   for file in folder.iterdir():
     cv2.imwrite(str(file), np.full((*SIZE, 3), 100, np.uint8))
   fake = BrightestPixel(span=0)
-  detector, _ = predict.open_detector(
-    folder, video.open_video(folder), "whole", threshold=0.3
-  )
+  source, supply = _supplied(folder, "whole")
+  frames = video.read(source)
   with pytest.warns(RuntimeWarning), pytest.raises(ValueError):  # no peak
-    list(predict.track_poses(folder, detector, fake, name="walk"))
+    list(stream.Stream(fake, name="walk").poses(frames, supply.find))
   # 240 x 180 enlarged by 1.25 and widened to 3:4 is 300 x 400, of which one
   # pixel of 48 x 64 shows 6.25: black around 38.4 x 28.8 of them.
   # Bilinear sampling does not average, so the count is of whole pixels.
@@ -237,22 +255,22 @@ def test_annotated_video_shows_the_joints(clip, tmp_path):
 
 
 def test_windows():
-  assert list(predict.windows("abc", 0)) == [["a"], ["b"], ["c"]]
-  assert ["".join(w) for w in predict.windows("abc", 1)] == [
+  assert list(stream.windows("abc", 0)) == [["a"], ["b"], ["c"]]
+  assert ["".join(w) for w in stream.windows("abc", 1)] == [
     "aab",
     "abc",
     "bcc",
   ]
-  assert ["".join(w) for w in predict.windows("ab", 2)] == ["aaabb", "aabbb"]
-  assert list(predict.windows("", 2)) == []
+  assert ["".join(w) for w in stream.windows("ab", 2)] == ["aaabb", "aabbb"]
+  assert list(stream.windows("", 2)) == []
 
 
 @pytest.mark.parametrize("people", [0, 1, 3])
-def test_memory_is_flat(monkeypatch, people):
+def test_memory_is_flat(people):
   """Of a long video only a window and a batch of frames are held at a time."""
   made, most = [], 0
 
-  def read(path):
+  def read():
     nonlocal most
     for index in range(100):
       frame = _frame(3).copy()
@@ -261,23 +279,18 @@ def test_memory_is_flat(monkeypatch, people):
       del frame
       most = max(most, sum(ref() is not None for ref in made))
 
-  monkeypatch.setattr(video, "read", read)
-  box = predict.Detection(np.array([30, 40, 120, 130], np.float32))
-  shown = predict.track_poses(
-    pathlib.Path("long"),
-    lambda index, size: [box] * people,
-    BrightestPixel(batch=4, span=2),
-    name="long",
-  )
+  box = boxes_in.Box(np.array([30, 40, 120, 130], np.float32))
+  finder = stream.Stream(BrightestPixel(batch=4, span=2), name="long")
+  shown = finder.poses(read(), lambda index, frame: [box] * people)
   assert sum(len(frame.people) for frame in shown) == 100 * people
   assert 5 <= most <= 5 + 4 + 2
 
 
 def test_frames_without_people_do_not_wait_for_a_full_batch(folder):
-  first = predict.Detection(np.array([30, 40, 120, 130], np.float32))
-  detector = lambda index, size: [first] if index == 0 else []  # noqa: E731
+  first = boxes_in.Box(np.array([30, 40, 120, 130], np.float32))
+  detector = lambda index, frame: [first] if index == 0 else []  # noqa: E731
   fake = BrightestPixel(batch=4, span=0)
-  frames = predict.track_poses(folder, detector, fake, name="walk")
+  frames = stream.Stream(fake, name="walk").poses(video.read(folder), detector)
   assert next(frames).index == 0
   assert len(fake.clips) == 1
   assert [frame.index for frame in frames] == list(range(1, 11))
@@ -330,16 +343,174 @@ def test_mistakes_are_found_before_the_weights_are_read(clip, tmp_path):
     predict.predict(input=clip, boxes="whole", **use)
 
 
-def test_input_and_boxes_are_never_overwritten(clip, tmp_path):
+def _tracks(content):
+  """The identity of the one person of each frame; None where there is none."""
+  found = {a["image_id"]: a["track_id"] for a in content["annotations"]}
+  return [found.get(index) for index in range(11)]
+
+
+def _detections(tmp_path, indices):
+  """A file of boxes without identities for some of the frames."""
+  path = tmp_path / "boxes.json"
+  path.write_text(
+    json.dumps([{"image_id": index, **_around(index)} for index in indices])
+  )
+  return path
+
+
+def test_people_without_identities_get_them(clip, tmp_path):
+  boxes = _detections(tmp_path, [0, 1, 2, 6, 7, 8, 9])
+  result, content = _run(clip, boxes, tmp_path)
+  # A gap of 0.4 s is bridged; who comes back is known at once.
+  assert _tracks(content) == [0, 0, 0, None, None, None, 0, 0, 0, 0, None]
+  assert result.tracks == 1
+  assert content["protocol"]["identities"] == "tracker"
+
+
+def test_people_are_followed_through_frames_without_boxes(clip, tmp_path):
+  """One joint after the other has the same place, so the box only moves."""
+  boxes = _detections(tmp_path, [2])
+  _, alone = _run(clip, boxes, tmp_path)
+  assert [len(_joints(alone, i)) for i in range(11)] == [0, 0, 1] + [0] * 8
+  result, content = _run(clip, boxes, tmp_path, follow=True)
+  counts = [len(_joints(content, index)) for index in range(11)]
+  assert counts == [0, 0] + [1] * 9
+  for index in range(2, 11):
+    [joints] = _joints(content, index)
+    np.testing.assert_allclose(joints, np.tile(_dot(index), (15, 1)), atol=1)
+  assert result.tracks == 1 and "propagation" in content["protocol"]
+
+
+@pytest.mark.parametrize(("smooth", "most"), [("online", 7.0), ("lag", 1.0)])
+def test_joints_are_steadied(clip, tmp_path, smooth, most):
+  """The dot moves evenly: a lag behind it, or none where the future is seen."""
+  _, content = _run(clip, "whole", tmp_path, smooth=smooth)
+  assert content["protocol"]["smooth"] == smooth
+  joints = np.array([_joints(content, index)[0] for index in range(11)])
+  wanted = np.array([_dot(index) for index in range(11)])
+  error = np.abs(joints - wanted[:, None]).max()
+  assert error < most
+  assert (error > 1.5) == (smooth == "online")
+
+
+def test_a_detector_is_asked_for_each_frame(clip, tmp_path):
+  class Detector:
+    name = "dots"
+    shapes: ClassVar[list] = []
+
+    def protocol(self):
+      return {"detector": "dots"}
+
+    def __call__(self, frame):
+      self.shapes.append(frame.shape)
+      count = 0 if len(self.shapes) == 4 else 1
+      x, y = _dot(len(self.shapes) - 1)
+      box = np.array([[x - 31, y - 17, x + 22, y + 44]] * count, np.float32)
+      score = np.full(count, 0.9, np.float32)
+      return detection.Detections(box.reshape(-1, 4), score)
+
+  source, _ = _supplied(clip, "whole")
+  supply = boxes_in.detected(Detector())
+  result = predict.write(source, supply, BrightestPixel(), tmp_path / "out")
+  content = json.loads(result.poses.read_text())
+  assert Detector.shapes == [(*SIZE, 3)] * 11
+  counts = [len(_joints(content, index)) for index in range(11)]
+  assert counts == [1, 1, 1, 0] + [1] * 7
+  assert _tracks(content) == [0, 0, 0, None] + [0] * 7
+  assert content["protocol"]["detector"] == "dots"
+  assert content["protocol"]["boxes"] == "detector"
+
+
+def test_a_folder_of_videos_is_one_call(clip, tmp_path, loaded, capsys):
+  more = tmp_path / "videos"
+  more.mkdir()
+  for name in ("b10.webm", "b9.webm"):
+    (more / name).write_bytes(clip.read_bytes())
+  out = tmp_path / "out"
+  found = predict.predict(input=more, boxes="whole", weights=tmp_path, out=out)
+  assert [output.poses.name for output in found] == ["b9.json", "b10.json"]
+  assert [output.frames for output in found] == [11, 11]
+  assert capsys.readouterr().out.count("11 people in 11 frames") == 2
+  # One that fails stops no other.
+  (out / "b9.json").unlink()
+  (out / "b9.webm").rename(more / "c.webm")
+  fails = predict.predict
+  with pytest.raises(ValueError, match=r"1 of 3 videos were not done \(b10\)"):
+    fails(
+      input=more, boxes="whole", weights=tmp_path, out=_blocked(out, "b10.webm")
+    )
+  # Its poses were whole before its video was to take its place.
+  assert sorted(path.name for path in (out / "new").iterdir()) == [
+    *("b10.json", "b10.webm", "b9.json", "b9.webm", "c.json", "c.webm")
+  ]
+
+
+def _blocked(out, name):
+  """A folder of outputs where one name is that of a folder."""
+  (out / "new" / name).mkdir(parents=True)
+  (out / "new" / name / "keep").write_text("")
+  return out / "new"
+
+
+def test_a_camera_is_read_until_ctrl_c(tmp_path, monkeypatch):
+  """And all that was seen is written."""
+
+  def endless(source, **_):
+    for index in itertools.count():
+      if index == 6:
+        signal.raise_signal(signal.SIGINT)
+      yield index, index / 10, _frame(index % 11)
+
+  live = video.VideoInfo(10.0, SIZE[1], SIZE[0], 0, live=True)
+  real = video.open_video
+  open_video = lambda s, **k: live if s.camera is not None else real(s, **k)  # noqa: E731
+  monkeypatch.setattr(video, "open_video", open_video)
+  monkeypatch.setattr(video, "read", endless)
+  before = signal.getsignal(signal.SIGINT)
+  [source] = sources.find("camera:0")
+  fake = BrightestPixel()
+  result = predict.write(source, boxes_in.whole(), fake, tmp_path / "out")
+  assert signal.getsignal(signal.SIGINT) is before
+  assert result.frames == 6 and result.poses.name == "camera0.json"
+  assert len(json.loads(result.poses.read_text())["images"]) == 6
+
+
+@pytest.mark.parametrize(
+  ("given", "line"),
+  [
+    (dict(), "give either --boxes"),
+    (dict(boxes="whole", detector="hog"), "give either --boxes"),
+    (dict(boxes="whole", smooth="much"), "--smooth=much: there are none, onl"),
+    (dict(detector="nothing"), "no detector 'nothing'; there are hog"),
+    (dict(boxes="whole", fps=0.0), "fps is 0"),
+  ],
+)
+def test_what_cannot_work_is_told_first(clip, tmp_path, given, line):
+  with pytest.raises(ValueError, match=line):
+    predict.predict(
+      input=clip, weights=tmp_path / "no", out=tmp_path / "out", **given
+    )
+
+
+@pytest.fixture
+def loaded(monkeypatch):
+  """The estimator that any weights give."""
+  fake = BrightestPixel()
+  monkeypatch.setattr(estimator_lib.Estimator, "load", lambda *_, **__: fake)
+  return fake
+
+
+def test_input_and_boxes_are_never_overwritten(clip, tmp_path, loaded):
   before = clip.read_bytes()
   with pytest.raises(ValueError, match=r"clip\.webm: would be overwritten"):
-    predict.write(clip, "whole", BrightestPixel(), tmp_path, box_threshold=0.3)
+    predict.write(*_supplied(clip, "whole"), BrightestPixel(), tmp_path)
   assert clip.read_bytes() == before
   boxes = tmp_path / "out" / "clip.json"
   boxes.parent.mkdir()
   boxes.write_text(json.dumps([{"image_id": 0, **_around(0)}]))
   with pytest.raises(ValueError, match=r"clip\.json: would be overwritten"):
-    _run(clip, boxes, tmp_path)
+    predict.predict(input=clip, boxes=boxes, weights=tmp_path, out=boxes.parent)
+  assert json.loads(boxes.read_text())[0]["score"] == 0.8
 
 
 def test_real_video(shared_data, tmp_path):
