@@ -428,9 +428,18 @@ def load(path: pathlib.Path) -> ml_collections.ConfigDict:
 
   Raises ValueError, naming the file, where it is not a config that can work.
   """
+  try:
+    text = path.read_text()
+  except UnicodeDecodeError as error:
+    raise _not_ours(str(path), error) from error
+  return parse(text, str(path))
+
+
+def parse(text: str, place: str) -> ml_collections.ConfigDict:
+  """As `load`, of the text itself; `place` says in errors where it is from."""
   config = default()
   try:
-    tree = json.loads(path.read_text())
+    tree = json.loads(text)
     if not isinstance(tree, dict):
       raise ValueError(f"a {type(tree).__name__} where keys were expected")
     stored = _flatten(tree)
@@ -442,11 +451,15 @@ def load(path: pathlib.Path) -> ml_collections.ConfigDict:
       config.update_from_flattened_dict({key: value})
     check(config)
   except (ValueError, TypeError, RecursionError) as error:
-    raise ValueError(
-      f"{path}: not a config of this version ({error}); "
-      "train again or use the version that wrote it"
-    ) from error
+    raise _not_ours(place, error) from error
   return config
+
+
+def _not_ours(place: str, error: Exception) -> ValueError:
+  return ValueError(
+    f"{place}: not a config of this version ({error}); "
+    "train again or use the version that wrote it"
+  )
 
 
 def _flatten(tree: dict, prefix: str = "") -> dict:

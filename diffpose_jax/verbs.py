@@ -82,8 +82,8 @@ VERBS = {
     "find the poses of the people in videos, folders of frames or a camera",
     (
       Form(
-        ("input", "weights", "out"),
-        ("boxes", "detector", "follow", "smooth", "fps", *SAMPLING),
+        ("input", "out"),
+        ("weights", "boxes", "detector", "follow", "smooth", "fps", *SAMPLING),
       ),
     ),
   ),
@@ -114,6 +114,13 @@ VERBS = {
     "fetch the weights of a person detector: checked, whole or not at all",
     (Form(("name",), ("out",)),),
   ),
+  "pack": Verb(
+    "diffpose_jax.evaluation.pack",
+    "main",
+    "put a run's weights, config, joints and calibration into one file, and "
+    "tell what rounding them costs",
+    (Form(("weights", "out"), ("dtype", "split", "boxes", "root", "dataset")),),
+  ),
   "benchmark": Verb(
     "diffpose_jax.benchmark.verb",
     "main",
@@ -126,6 +133,14 @@ VERBS = {
     "compute logged steps of a run again, and compare them bit for bit; exit "
     "code 1 where they differ",
     (Form(("workdir", "step"), ("since", *HOSTS)),),
+    judges=True,
+  ),
+  "doctor": Verb(
+    "diffpose_jax.doctor.verb",
+    "main",
+    "check this installation in a few seconds, and print what to put into a bug "
+    "report; exit code 2 where something is wrong",
+    (Form((), ("json",)),),
     judges=True,
   ),
 }
@@ -142,7 +157,7 @@ FLAGS: dict[str, tuple[type, str]] = {
     str,
     "A:B, first and last step to profile, into WORKDIR/profile",
   ),
-  "weights": (pathlib.Path, "workdir of a training run"),
+  "weights": (pathlib.Path, "workdir of a training run, or a file of pack"),
   "split": (str, "split to evaluate; default: the config's validation split"),
   "boxes": (
     str,
@@ -206,6 +221,8 @@ FLAGS: dict[str, tuple[type, str]] = {
     "file of weights",
   ),
   "name": (str, "yolox-nano | yolox-tiny | yolox-s | rtmdet-nano"),
+  "dtype": (str, "pack: float16 (the default) or float32"),
+  "json": (bool, "print JSON"),
   "rows": (str, "comma-separated, as P3,P4; default: all; docs/benchmarks.md"),
   "pairs": (int, "rounds in which what is compared takes turns; default 7"),
   "batches": (str, "comma-separated clips a call, as 1,8, for throughput"),

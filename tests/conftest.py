@@ -4,6 +4,7 @@ The environment is set before JAX is first imported; that is why the imports
 below it come late.
 """
 
+import functools
 import getpass
 import os
 import pathlib
@@ -18,8 +19,16 @@ if _DEVICES not in os.environ.get("XLA_FLAGS", ""):
   ).strip()
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 from absl import flags
+
+from diffpose_jax import config as config_lib
+from diffpose_jax.inference import network
+from diffpose_jax.inference import workdir as run_folder
+from diffpose_jax.pose import skeleton
+from diffpose_jax.weights import checkpoint
 
 REPO = pathlib.Path(__file__).resolve().parent.parent
 
@@ -62,3 +71,43 @@ def shared_data():
       f"no real data at {root}; set DIFFPOSE_SHARED_DATA to the folder"
     )
   return root
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory):
+  """Workdir of a run of random weights, step 7; joints spread over the crop."""
+  folder = tmp_path_factory.mktemp("tiny") / "run"
+  config = config_lib.default()
+  config.data.name = "synthetic"
+  config.data.root = "/some/where"
+  config.data.size = (32, 24)
+  config.data.span = 1
+  config.model.size = "cpu"
+  config.model.stem = "conv"
+  config.model.patch = 8
+  config.model.strl_depth = 1
+  config.model.decoder_width = 16
+  config.model.heatmap_width = 8
+  config.evaluate.batch = 8
+  config.evaluate.steps = 2
+  config.evaluate.samples = 3
+  init = functools.partial(
+    network.init_params, config, skeleton.POSETRACK, jax.random.key(0)
+  )
+  rng = np.random.default_rng(0)
+
+  def random(path, leaf):
+    kind = jax.tree_util.keystr(path[-1:], simple=True)
+    wide = max(1, np.prod(leaf.shape[:-1])) if kind == "kernel" else 100
+    values = rng.standard_normal(leaf.shape) / np.sqrt(wide)
+    return jnp.asarray(values + (kind == "scale"), jnp.float32)
+
+  # To compile the initialisation takes long.
+  params = jax.tree_util.tree_map_with_path(random, jax.eval_shape(init))
+  head = params["decoder"]["head"]
+  head["kernel"], head["bias"] = head["kernel"] / 5, head["bias"] / 10 + 0.3
+  checkpoints = checkpoint.Checkpoints(folder)
+  checkpoints.save({"ema": params}, 7, 0.0)
+  checkpoints.close()
+  run_folder.save(folder, config, skeleton.POSETRACK)
+  return folder

@@ -7,13 +7,14 @@ from floors below; folders that share a floor do not know each other.
 import ast
 import graphlib
 import pathlib
+import sys
 
 import pytest
 
 REPO = pathlib.Path(__file__).resolve().parent.parent
 PACKAGE = "diffpose_jax"
 FLOORS = (
-  ("main", "benchmark", "doctor"),
+  ("main", "benchmark", "doctor", "api"),
   ("training",),
   ("evaluation",),
   ("inference",),
@@ -25,6 +26,13 @@ FLOORS = (
 WITHOUT_CONFIG = ("model", "diffusion", "pose")
 # Not installed with the package: imported where used, inside `try`.
 OPTIONAL = ("jax_cuda", "torch", "av", "onnxruntime")
+# They may import by name in a function: the command imports the verb that was
+# asked for, the package its API once somebody wants it, so that both start
+# fast; the doctor tells of what cannot be imported.
+BY_NAME = tuple(
+  f"{PACKAGE}.{name}"
+  for name in ("main", "__init__", "doctor.verb", "doctor.codecs")
+)
 
 
 def modules(root: pathlib.Path) -> dict[str, ast.Module]:
@@ -54,7 +62,7 @@ def imported(node: ast.AST, known: set[str]) -> list[str]:
     return [alias.name for alias in node.names]
   if isinstance(node, ast.ImportFrom):
     base = "." * node.level + (node.module or "")
-    if f"{base}.__init__" in known:  # It is empty: only modules are in it.
+    if f"{base}.__init__" in known:  # Inside, only modules are taken from it.
       return [f"{base}.{alias.name}" for alias in node.names]
     return [base]
   return []
@@ -95,7 +103,7 @@ def late_imports(name: str, tree: ast.Module) -> list[str]:
         package = target.split(".")[0]
         if package not in OPTIONAL or id(node) not in guarded:
           found.append(f"{name}:{node.lineno} imports {target} in a function")
-      if is_dynamic_import(node) and name != f"{PACKAGE}.main":
+      if is_dynamic_import(node) and name not in BY_NAME:
         found.append(f"{name}:{node.lineno} imports in a function")
   return sorted(set(found))
 
@@ -144,6 +152,9 @@ def wrong_habits(trees: dict[str, ast.Module]) -> list[str]:
   found = []
   for name, tree in trees.items():
     last = name.split(".")[-1]
+    if name == f"{PACKAGE}.__init__":
+      found += heavy(tree)
+      continue
     if last == "__init__":
       if tree.body:
         found.append(f"{name} is not empty")
@@ -156,6 +167,19 @@ def wrong_habits(trees: dict[str, ast.Module]) -> list[str]:
       for target in imported(node, set(trees)):
         found += unwanted(name, target)
   return sorted(set(found))
+
+
+def heavy(tree: ast.Module) -> list[str]:
+  """What importing the package would bring beside the standard library.
+
+  Its API is named there for type checkers, and loaded when it is asked for.
+  """
+  return [
+    f"the package itself imports {target}: it must stay light"
+    for node in tree.body
+    for target in imported(node, set())
+    if target.split(".")[0] not in sys.stdlib_module_names
+  ]
 
 
 def unwanted(name: str, target: str) -> list[str]:
@@ -192,7 +216,9 @@ def test_every_folder_stands_on_a_floor():
 
 
 GOOD = {
-  "__init__": "",
+  "__init__": "import importlib\nif TYPE_CHECKING:\n"
+  "  from diffpose_jax import main\n"
+  "def __getattr__(name):\n  return importlib.import_module(name)",
   "main": "def run(name):\n  importlib.import_module(name)",
   "config": "import ml_collections",
   "training/__init__": "",
@@ -272,6 +298,10 @@ IMPORT = "from diffpose_jax.{} import {}"
     ("main", "def run():\n  import jax", "in a function"),
     ("data/utils", "", "says nothing"),
     ("data/__init__", "import jax", "is not empty"),
+    ("__init__", "import jax", "must stay light"),
+    ("__init__", IMPORT.format("model", "vit"), "must stay light"),
+    ("__init__", "def f():\n  import jax", "in a function"),
+    ("data/boxes", "from diffpose_jax import DiffPose", "does not exist"),
     ("tools", "", "stands on no floor"),
     ("training/train", "from diffpose_jax import tools", "does not exist"),
   ],

@@ -190,7 +190,7 @@ def test_a_dash_in_a_value_stays(calls):
     ),
     (["predict", "--stepz=3"], "Unknown command line flag 'stepz'; it takes"),
     (["predict", "--gt=a"], "Unknown command line flag 'gt'; it takes --input"),
-    (["predict", "--input=a", "--out=b"], "needs --weights"),
+    (["predict", "--input=a", "--boxes=b"], "needs --out"),
     (["predict", "--steps=two"], "--steps=two"),
     (["predict", "--steps=0"], "--steps=0"),
     (["predict", "--box_threshold=-1"], "--box_threshold=-1"),

@@ -37,7 +37,7 @@ def read(path: str | os.PathLike) -> skeleton_lib.Skeleton:
   Raises:
     ValueError: anything else than the above; names the file and the entry.
   """
-  return _skeleton(strict_json.load(path), str(path))
+  return of_record(strict_json.load(path), str(path))
 
 
 def write(path: str | os.PathLike, skeleton: skeleton_lib.Skeleton) -> None:
@@ -45,6 +45,11 @@ def write(path: str | os.PathLike, skeleton: skeleton_lib.Skeleton) -> None:
 
   Raises ValueError where that could not be.
   """
+  strict_json.dump(path, record_of(skeleton, str(path)))
+
+
+def record_of(skeleton: skeleton_lib.Skeleton, place: str) -> dict[str, Any]:
+  """What `write` writes; `place` names in errors where it would be written."""
 
   def names(indices: Sequence[int]) -> list[str]:
     return [skeleton.joints[index] for index in indices]
@@ -60,15 +65,16 @@ def write(path: str | os.PathLike, skeleton: skeleton_lib.Skeleton) -> None:
     "groups": {name: names(joints) for name, joints in skeleton.groups},
     "evaluated": names(skeleton.evaluated),
   }
-  if _skeleton(record, f"{path}: not written") != skeleton:
+  if of_record(record, f"{place}: not written") != skeleton:
     raise ValueError(
-      f"{path}: not written: skeleton {skeleton.name} would not be read back "
+      f"{place}: not written: skeleton {skeleton.name} would not be read back "
       "alike; give every group a name of its own"
     )
-  strict_json.dump(path, record)
+  return record
 
 
-def _skeleton(record: Any, place: str) -> skeleton_lib.Skeleton:
+def of_record(record: Any, place: str) -> skeleton_lib.Skeleton:
+  """The skeleton of a value as JSON gives it; see `read`."""
   if isinstance(record, dict):
     _check_keys(record, place)
   strict_json.require(record, REQUIRED, place)

@@ -66,27 +66,35 @@ def load(path: str | os.PathLike, *, without: Collection[str] = ()) -> Any:
         "fill the memory; split it"
       )
     text = path.read_text(encoding="utf-8")
+  except FileNotFoundError:
+    raise ValueError(f"{path}: no such file; check the path") from None
+  except OSError as error:
+    raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
+  except ValueError as error:  # ours from above; not UTF-8
+    raise ValueError(f"{path}: {error}; correct the file") from None
+  return parse(text, str(path), without=without)
+
+
+def parse(text: str, place: str, *, without: Collection[str] = ()) -> Any:
+  """As `load`, of the text itself; `place` says in errors where it is from."""
+  try:
     return json.loads(
       text,
       parse_float=_finite,
       parse_constant=_refuse,
       object_pairs_hook=functools.partial(_unique, without=without),
     )
-  except FileNotFoundError:
-    raise ValueError(f"{path}: no such file; check the path") from None
-  except OSError as error:
-    raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
   except json.JSONDecodeError as error:
     raise ValueError(
-      f"{path}: not JSON at line {error.lineno} column {error.colno} "
+      f"{place}: not JSON at line {error.lineno} column {error.colno} "
       f"({error.msg}); the file is damaged or of another kind: restore or replace it"
     ) from None
   except RecursionError:
     raise ValueError(
-      f"{path}: nested too deeply to be a data file; correct the file"
+      f"{place}: nested too deeply to be a data file; correct the file"
     ) from None
-  except ValueError as error:  # ours from above; not UTF-8; endless digits
-    raise ValueError(f"{path}: {error}; correct the file") from None
+  except ValueError as error:  # ours from above; endless digits
+    raise ValueError(f"{place}: {error}; correct the file") from None
 
 
 def dump(path: str | os.PathLike, value: Any) -> None:

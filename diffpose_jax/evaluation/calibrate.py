@@ -12,7 +12,8 @@ def main(weights: pathlib.Path, **given: Any) -> calibration.Calibration:
   """Fits, prints and writes `calibration.json` beside the weights.
 
   Args:
-    weights: workdir of a training run; its checkpoint stays as it is.
+    weights: workdir of a training run, or a packed file, into whose header the
+      calibration is put; the weights stay as they are.
     **given: fields of `evaluate.Source`, and steps, samples, flip, seed, eta.
 
   Raises:

@@ -33,6 +33,7 @@ from diffpose_jax.evaluation import (
 from diffpose_jax.evaluation import report as report_lib
 from diffpose_jax.inference import calibration, draw
 from diffpose_jax.inference import estimator as estimator_lib
+from diffpose_jax.inference import workdir as run_folder
 from diffpose_jax.model import hosts
 
 _VIDEOS = 3  # of the annotated video of a finished run
@@ -75,9 +76,10 @@ def evaluate_weights(
   """The weights of a run on a split, printed and written to `out`.
 
   Args:
-    weights: workdir of a training run.
+    weights: workdir of a training run, or a packed file.
     source: of the people.
-    out: JSON file; WEIGHTS/evaluation-SPLIT.json if None.
+    out: JSON file; if None, evaluation-SPLIT.json in the workdir, for a file
+      in runs/<its name>.
     dump: folder for the predictions as PoseTrack18 JSON, if any.
     report: HTML page to write, if any.
     metrics: names, see `registry.names`.
@@ -110,13 +112,14 @@ def evaluate_weights(
       skeleton=split.skeleton,
       protocol=protocol | calibration.describe(calibrated),
     )
-  out = out or weights / f"evaluation-{split.name}.json"
+  folder = run_folder.place(weights)
+  out = out or folder / f"evaluation-{split.name}.json"
   strict_json.dump(out, run.result)
   print(table.table({run.row: run.result["ap_groups"]}))
   for name in metrics:
     for found in registry.load(name).tables(run.result) if name != "ap" else ():
       print(table.text(found))
-  _print_pck({run.row: run.result})
+  print_pck({run.row: run.result})
   if "uncertainty" in run.result:
     print(table.text(errors.summary(run.result["uncertainty"])))
   print(f"written: {out}")
@@ -138,14 +141,15 @@ def open_source(
   if source.root is None and source.dataset is not None:
     raise ValueError("--dataset says what lies in --root: give that too")
   with hosts.first_ahead("data"):
-    folder = _data(config, weights, source.root, source.dataset)
+    place = run_folder.place(weights)
+    folder = _data(config, place, source.root, source.dataset)
   name = source.split or config.data.val_split
   return prepared.open_split(folder, name, skeleton=estimator.skeleton), config
 
 
 def _data(
   config: ml_collections.ConfigDict,
-  weights: pathlib.Path,
+  workdir: pathlib.Path,
   root: pathlib.Path | None,
   dataset: str | None,
 ) -> pathlib.Path:
@@ -155,13 +159,13 @@ def _data(
   the run was trained on may be of another kind (synthetic people).
   """
   if root is None:
-    return prepare.ensure(config, weights)
+    return prepare.ensure(config, workdir)
   trained_on = config.data.name
   dataset = dataset or (
     "posetrack18" if trained_on == "synthetic" else trained_on
   )
   config.data.name = root.resolve().name
-  out = weights / f"data-{config.data.name}"
+  out = workdir / f"data-{config.data.name}"
   return prepare.prepare(dataset=dataset, source=root, out=out)
 
 
@@ -307,7 +311,7 @@ def finish(
   rows = {"mean pose": floor, run.row: run.result}
   content = pages.of_run(run, config, floor=floor, workdir=workdir, video=video)
   report_lib.write(workdir / "report.html", content)
-  _print_pck(rows)
+  print_pck(rows)
   for what, path in (
     ("checkpoints", "checkpoints"),
     ("report", "report.html"),
@@ -320,7 +324,8 @@ def finish(
   return result
 
 
-def _print_pck(rows: dict[str, dict]) -> None:
+def print_pck(rows: dict[str, dict]) -> None:
+  """Prints a line of PCK for each row and unit."""
   for name, values in pages.pck_rows(rows).items():
     cells = "  ".join(
       f"{key} {'-' if value is None else format(value, '.3f')}"

@@ -23,6 +23,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from diffpose_jax.data import strict_json
+from diffpose_jax.inference import pack_file
 from diffpose_jax.pose import uncertainty
 
 NAME = "calibration.json"
@@ -94,57 +95,86 @@ class Calibration:
   sampling: Mapping[str, Any]  # values of `SAMPLING`
   fitted_on: Mapping[str, Any]  # data, split, joints, held-out likelihoods
 
-  def save(self, workdir: pathlib.Path) -> pathlib.Path:
-    """Writes `calibration.json` beside the weights; its path."""
-    path = workdir / NAME
+  def record(self) -> dict[str, Any]:
+    """What `calibration.json` holds."""
     content = dataclasses.asdict(self)
     for factors in content["factors"].values():
       if math.isinf(factors["tail"]):
         factors["tail"] = None  # JSON has no infinity
-    strict_json.dump(path, content)
+    return content
+
+  def save(self, weights: pathlib.Path) -> pathlib.Path:
+    """Writes `calibration.json` into a workdir, or into a packed file; where."""
+    if pack_file.is_one(weights):
+      pack_file.calibrate(weights, self.record())
+      return weights
+    path = weights / NAME
+    strict_json.dump(path, self.record())
     return path
 
 
-def load(
-  workdir: pathlib.Path, protocol: Mapping[str, Any]
-) -> Calibration | None:
-  """The calibration of a run; None where there is none.
+def read(weights: pathlib.Path) -> Calibration | None:
+  """The calibration in a workdir or packed file, of whatever weights.
 
-  Raises ValueError where it is damaged, or is of other weights or another way
-  of sampling than `protocol` says.
+  Returns None where there is none. Raises ValueError where it is damaged.
   """
-  path = workdir / NAME
-  if not path.is_file():
+  path = _path(weights)
+  if pack_file.is_one(weights):
+    content = pack_file.read(weights).calibration
+  else:
+    content = strict_json.load(path) if path.is_file() else None
+  if content is None:
     return None
   keys = tuple(field.name for field in dataclasses.fields(Calibration))
-  content = strict_json.require(strict_json.load(path), keys, str(path))
-  if content["weights_sha256"] != protocol["weights_sha256"]:
-    raise ValueError(
-      f"{path}: is of other weights (SHA-256 {content['weights_sha256'][:12]}) "
-      f"than those in use ({protocol['weights_sha256'][:12]}); calibrate again, "
-      "or remove it"
-    )
-  for key in SAMPLING:
-    if content["sampling"].get(key) != protocol[key]:
-      raise ValueError(
-        f"{path}: was fitted with {key} {content['sampling'].get(key)}, not "
-        f"{protocol[key]}; calibrate with that, or remove it"
-      )
+  content = strict_json.require(content, keys, str(path))
   names = [field.name for field in dataclasses.fields(Factors)]
   factors = {}
   for method, values in content["factors"].items():
     strict_json.require(values, tuple(names), f"{path}: factors: {method}")
     values = values | {"tail": values["tail"] or math.inf}
     factors[method] = Factors(**{name: float(values[name]) for name in names})
-  return Calibration(**{**content, "factors": factors})
+  known: dict[str, Any] = {key: content[key] for key in keys}
+  known["factors"] = factors
+  return Calibration(**known)
+
+
+def _path(weights: pathlib.Path) -> pathlib.Path:
+  """What errors name."""
+  return weights if pack_file.is_one(weights) else weights / NAME
+
+
+def load(
+  weights: pathlib.Path, protocol: Mapping[str, Any]
+) -> Calibration | None:
+  """The calibration of a run or packed file; None where there is none.
+
+  Raises ValueError where it is damaged, or is of other weights or another way
+  of sampling than `protocol` says.
+  """
+  found, path = read(weights), _path(weights)
+  if found is None:
+    return None
+  if found.weights_sha256 != protocol["weights_sha256"]:
+    raise ValueError(
+      f"{path}: is of other weights (SHA-256 {found.weights_sha256[:12]}) "
+      f"than those in use ({protocol['weights_sha256'][:12]}); calibrate again, "
+      "or remove it"
+    )
+  for key in SAMPLING:
+    if found.sampling.get(key) != protocol[key]:
+      raise ValueError(
+        f"{path}: was fitted with {key} {found.sampling.get(key)}, not "
+        f"{protocol[key]}; calibrate with that, or remove it"
+      )
+  return found
 
 
 def find(
-  workdir: pathlib.Path, protocol: Mapping[str, Any]
+  weights: pathlib.Path, protocol: Mapping[str, Any]
 ) -> tuple[Calibration | None, list[str]]:
   """The calibration, if there is one that holds; or why none is used."""
   try:
-    return load(workdir, protocol), []
+    return load(weights, protocol), []
   except ValueError as error:
     return None, [f"uncertainty is not calibrated: {error}"]
 

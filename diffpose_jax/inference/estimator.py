@@ -14,11 +14,11 @@ from absl import logging
 from jaxtyping import Bool, Float, UInt8, UInt32
 
 from diffpose_jax.diffusion import sampler
-from diffpose_jax.inference import network, program, workdir
+from diffpose_jax.inference import network, pack_file, program, workdir
 from diffpose_jax.model import hosts, sharding
 from diffpose_jax.pose import heatmap, uncertainty
 from diffpose_jax.pose import skeleton as skeletons
-from diffpose_jax.weights import checkpoint
+from diffpose_jax.weights import checkpoint, packed
 
 # The padded time grid and the number of steps to walk on it.
 Walk = tuple[jax.Array, int | jax.Array]
@@ -123,6 +123,7 @@ class Estimator:
     self.skeleton = skeleton
     self.options = options
     self.step = step
+    self._origin: dict[str, Any] = {}  # what the protocol says of a file
     self._mesh = mesh = mesh or sharding.mesh()
     self._walk = _walk(config, options.steps, mesh)
     self._params = _in_use(params, mesh)
@@ -154,14 +155,20 @@ class Estimator:
     eta: float | None = None,
     mesh: jax.sharding.Mesh | None = None,
   ) -> "Estimator":
-    """The estimator of a workdir's newest checkpoint; `mesh` as in `__init__`.
+    """The estimator of a packed file, or of a workdir's newest checkpoint.
 
     With `train.patience` it is the best one: the newest has waited for a gain.
+    `mesh` is as in `__init__`.
 
-    Raises ValueError where the workdir holds no weights.
+    Raises ValueError where the workdir holds no weights, or the file is not as
+    it was written.
     """
     weights = pathlib.Path(weights)
-    config, skeleton = workdir.load(weights)
+    file = pack_file.read(weights) if pack_file.is_one(weights) else None
+    if file:
+      config, skeleton = file.config, file.skeleton
+    else:
+      config, skeleton = workdir.load(weights)
     sharding.use_cpu_devices(config.train.cpu_devices)
     options = options_of(
       config, steps=steps, samples=samples, flip=flip, seed=seed, eta=eta
@@ -180,17 +187,23 @@ class Estimator:
     init = functools.partial(network.init_params, config, skeleton)
     like = shelf.shapes(lambda: jax.eval_shape(init, jax.random.key(0)))
     like = sharding.placed(like, sharding.places_in_use(like, mesh))
-    params, step = checkpoint.load_averaged(
-      weights, like, best=config.train.patience > 0
-    )
-    return cls(
+    if file:
+      params, step = packed.params(weights, file.leaves, like), file.step
+    else:
+      params, step = checkpoint.load_averaged(
+        weights, like, best=config.train.patience > 0
+      )
+    found = cls(
       config, skeleton, params, options, step=step, shelf=shelf, mesh=mesh
     )
+    found._origin = file.protocol if file else {}
+    return found
 
   def with_params(self, params: Any) -> "Estimator":
     """The same estimator, already compiled, with other weights."""
     other = copy.copy(self)
     other._params = _in_use(params, self._mesh)
+    other._origin = {}
     other.__dict__.pop("weights_hash", None)
     return other
 
@@ -212,12 +225,18 @@ class Estimator:
       "dtype": str(network.compute_dtype(self.config)),
       "training_step": self.step,
       "weights_sha256": self.weights_hash,
+      **self._origin,
     }
 
   @functools.cached_property
   def weights_hash(self) -> str:
     """SHA-256 of the weights in use."""
-    return checkpoint.weights_hash(sharding.to_host(self._params))
+    return checkpoint.weights_hash(self.params)
+
+  @property
+  def params(self) -> Any:
+    """The weights in use, whole and on the host."""
+    return sharding.to_host(self._params)
 
   @property
   def rows(self) -> list[int]:

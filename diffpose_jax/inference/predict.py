@@ -25,6 +25,7 @@ from diffpose_jax.inference import (
   draw,
   identities,
   propagation,
+  shipped,
   stream,
 )
 from diffpose_jax.inference import estimator as estimator_lib
@@ -56,8 +57,8 @@ class Way:
 def predict(  # noqa: PLR0913 - one flat call for the command line
   *,
   input: str | pathlib.Path | Sequence[str | pathlib.Path],
-  weights: pathlib.Path,
   out: pathlib.Path,
+  weights: pathlib.Path | None = None,
   boxes: str | pathlib.Path | None = None,
   detector: str | None = None,
   follow: bool = False,
@@ -71,9 +72,10 @@ def predict(  # noqa: PLR0913 - one flat call for the command line
   Args:
     input: what `sources.find` takes: a video, a folder of pictures or of
       videos, a pattern, a list, `camera:0`.
-    weights: workdir of a training run.
     out: folder, made where it is missing; files appear in it whole or not at
       all.
+    weights: workdir of a training run, or a file of `pack`; by default those
+      that come with the package.
     boxes: `whole` (one person who fills the picture), or what
       `boxes.read_boxes` takes. A frame of a video is called <index>.jpg with
       six digits there, and its image id is its index, from 0.
@@ -98,7 +100,8 @@ def predict(  # noqa: PLR0913 - one flat call for the command line
   finder = None
   if detector is not None:
     finder = detectors.open_detector(detector, threshold=box_threshold)
-  estimator = estimator_lib.Estimator.load(pathlib.Path(weights), **sampling)
+  weights = shipped.find(weights)
+  estimator = estimator_lib.Estimator.load(weights, **sampling)
   if finder is not None:
     supplies = [boxes_in.detected(finder)] * len(found)
   elif str(boxes) == boxes_in.WHOLE:
@@ -112,9 +115,7 @@ def predict(  # noqa: PLR0913 - one flat call for the command line
       threshold=float(least if box_threshold is None else box_threshold),
     )
     _check_not_overwritten(pathlib.Path(str(boxes)), found, pathlib.Path(out))
-  calibrated, warnings = calibration.find(
-    pathlib.Path(weights), estimator.protocol()
-  )
+  calibrated, warnings = calibration.find(weights, estimator.protocol())
   for warning in warnings:
     logging.warning(warning)
   outputs, failures = [], []

@@ -34,7 +34,7 @@ def load(
   if not path.exists():
     raise ValueError(
       f"{folder}: no weights here (looked for {path}); give the workdir of a "
-      "training run"
+      "training run, or a file that `pack` wrote"
     )
   return config_lib.load(path), load_skeleton(folder)
 
@@ -49,3 +49,13 @@ def load_skeleton(folder: pathlib.Path) -> skeletons.Skeleton:
       "of the data that it was trained on"
     )
   return skeleton_file.read(path)
+
+
+def place(weights: pathlib.Path) -> pathlib.Path:
+  """The folder for what is made with weights: the run's own, or a file's.
+
+  Beside a packed file it might be among a package's; so it is runs/<its name>.
+  """
+  if weights.is_file():
+    return pathlib.Path("runs") / weights.stem
+  return weights

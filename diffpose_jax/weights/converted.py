@@ -31,7 +31,7 @@ def write(folder: pathlib.Path, weights: source.Source) -> None:
       "weights; name a new one"
     )
   (folder / FACTS).unlink(missing_ok=True)
-  with _new(folder / WEIGHTS) as part:
+  with new_file(folder / WEIGHTS) as part:
     safetensors.numpy.save_file(weights.leaves, part)
     digest = source.sha256(part)
   facts = {
@@ -40,12 +40,12 @@ def write(folder: pathlib.Path, weights: source.Source) -> None:
     if field.name != "leaves"
   }
   facts |= {"version": VERSION, "size": weights.size, "weights_sha256": digest}
-  with _new(folder / FACTS) as part:
+  with new_file(folder / FACTS) as part:
     part.write_text(json.dumps(facts, indent=1) + "\n")
 
 
 @contextlib.contextmanager
-def _new(path: pathlib.Path) -> Iterator[pathlib.Path]:
+def new_file(path: pathlib.Path) -> Iterator[pathlib.Path]:
   """A file to write, which gets its name when it is whole and on the disk."""
   part = path.with_name(f"{path.name}.part")
   part.unlink(missing_ok=True)

@@ -1,0 +1,99 @@
+"""From people's boxes in pictures to their poses in the same pictures."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, UInt8, UInt32
+
+from diffpose_jax.data import warping
+from diffpose_jax.inference import calibration
+from diffpose_jax.inference import estimator as estimator_lib
+from diffpose_jax.pose import geometry, uncertainty
+
+
+@dataclasses.dataclass(frozen=True)
+class Crop:
+  """A person's clip, on the way to the network."""
+
+  box: Float[np.ndarray, "4"]  # xyxy edges in the picture, not enlarged
+  clip: UInt8[np.ndarray, "t h w 3"]
+  to_picture: Float[np.ndarray, "2 3"]  # affine from the crop
+
+
+@dataclasses.dataclass(frozen=True)
+class People:
+  """Poses of n people, in pixels of their pictures."""
+
+  joints: Float[np.ndarray, "n k 2"]  # of the mean heatmap
+  scores: Float[np.ndarray, "n k"]  # its peak, in [0, 1]; 0: never learned
+  samples: Float[np.ndarray, "m n k 2"]  # of each ensemble member
+  stated: calibration.Stated  # of the joints' errors
+
+
+def cut(
+  frames: Sequence[UInt8[np.ndarray, "_ _ 3"]],
+  box: Float[np.ndarray, "4"],
+  config: Any,
+) -> Crop:
+  """The crop of one person out of the 2δ + 1 frames around the key frame.
+
+  Raises ValueError for a box without area, or not finite.
+  """
+  size = tuple(config.data.size)
+  # In float64, where what has an area in float32 keeps one.
+  enlarged = geometry.enlarge(box.astype(np.float64), config.data.enlarge)
+  affine = geometry.crop_affine(enlarged, size)
+  clip = warping.warp(list(frames), affine, size)
+  return Crop(box, clip, geometry.invert(affine))
+
+
+def estimate(
+  estimator: estimator_lib.Estimator,
+  crops: Sequence[Crop],
+  noise_id: UInt32[np.ndarray, "n"],
+  calibrated: calibration.Calibration | None = None,
+) -> People:
+  """The poses of any number of crops, at least one.
+
+  Args:
+    estimator: is called with at most `evaluate.batch` of them at a time.
+    crops: of people.
+    noise_id: whose sampling noise each sees, see `annotations.noise_id`.
+    calibrated: for the errors; else they are the raw spread.
+
+  Raises ValueError where the network gives no finite pose.
+  """
+  batch = len(estimator.rows)
+  parts = [
+    estimator(
+      np.stack([crop.clip for crop in crops[i : i + batch]]),
+      noise_id[i : i + batch],
+    )
+    for i in range(0, len(crops), batch)
+  ]
+  to_picture = np.stack([crop.to_picture for crop in crops])
+  sides = np.stack([crop.box[2:] - crop.box[:2] for crop in crops])
+
+  def joined(name: str, axis: int = 0) -> np.ndarray:
+    return np.concatenate([getattr(part, name) for part in parts], axis)
+
+  joints = geometry.apply(to_picture, joined("joints")).astype(np.float32)
+  if not np.isfinite(joints).all():
+    raise ValueError(
+      "the network gives no finite pose; the weights are broken, take an "
+      "earlier checkpoint"
+    )
+  samples = [geometry.apply(to_picture, one) for one in joined("samples", 1)]
+  stated = calibration.state(
+    np.stack(samples),
+    uncertainty.carried(to_picture[:, None, :, :2], joined("shape")),
+    sides.max(axis=1),
+    calibrated,
+  )
+  # Other channels (PoseTrack's ears) never saw a label: what they say is no
+  # joint.
+  known = np.isin(np.arange(joints.shape[1]), estimator.skeleton.evaluated)
+  scores = np.where(known, joined("score"), 0).astype(np.float32)
+  return People(joints, scores, np.stack(samples).astype(np.float32), stated)
