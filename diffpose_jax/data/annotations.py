@@ -11,13 +11,13 @@ import os
 import pathlib
 import re
 import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from diffpose_jax.data import annotation_fields as fields
-from diffpose_jax.data import strict_json
+from diffpose_jax.data import strict_json, whole_file
 from diffpose_jax.pose import skeleton as skeleton_lib
 
 
@@ -39,6 +39,8 @@ class Person:
   # probability (k,) that it is within half a head size; NaN: unknown.
   scale: np.ndarray | None = None
   within: np.ndarray | None = None
+  # Predictions only: float32 (m, k, 2), joints of each member of the ensemble.
+  samples: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -226,18 +228,59 @@ def write_video(
   path: str | os.PathLike, video: Video, *, skeleton: skeleton_lib.Skeleton
 ) -> None:
   """Writes one video as PoseTrack18 JSON that `read_video` reads back alike."""
-  strict_json.dump(path, to_json(video, skeleton=skeleton))
+  write_frames(path, video.name, video.frames, skeleton=skeleton)
 
 
-def to_json(video: Video, *, skeleton: skeleton_lib.Skeleton) -> dict[str, Any]:
-  """A video as the content of a PoseTrack18 annotation file."""
-  annotations = []
-  for frame in video.frames:
-    for person in frame.people:
-      record = _person_json(person)
-      record |= {"id": len(annotations), "image_id": frame.image_id}
-      annotations.append(record)
-  images = [_image_json(frame, video) for frame in video.frames]
+def write_frames(
+  path: str | os.PathLike,
+  name: str,
+  frames: Iterable[Frame],
+  *,
+  skeleton: skeleton_lib.Skeleton,
+  protocol: Mapping[str, Any] | None = None,
+) -> None:
+  """Writes a video as PoseTrack18 JSON, frame by frame.
+
+  The file appears whole or not at all. In memory is one frame at a time.
+
+  Args:
+    path: folders are made where they are missing.
+    name: of the video.
+    frames: are gone through three times.
+    skeleton: names the joints.
+    protocol: how predictions came about; goes under the key `protocol`, which
+      evaluators ignore.
+
+  Raises:
+    ValueError: a number is not finite.
+  """
+  with whole_file.text(path) as file:
+    try:
+      file.writelines(_json(name, frames, skeleton, protocol))
+    except ValueError as error:
+      raise ValueError(f"{path}: not written: {error}") from None
+
+
+def _json(
+  name: str,
+  frames: Iterable[Frame],
+  skeleton: skeleton_lib.Skeleton,
+  protocol: Mapping[str, Any] | None,
+) -> Iterator[str]:
+  """The text of a PoseTrack18 annotation file, in pieces."""
+  count = sum(1 for _ in frames)
+  yield '{"images": ['
+  yield from strict_json.listed(
+    _image_json(frame, name, count) for frame in frames
+  )
+  yield '], "annotations": ['
+  people = (
+    (frame.image_id, person) for frame in frames for person in frame.people
+  )
+  yield from strict_json.listed(
+    _person_json(person) | {"id": number, "image_id": image_id}
+    for number, (image_id, person) in enumerate(people)
+  )
   category = {
     "supercategory": "person",
     "id": 1,
@@ -246,11 +289,10 @@ def to_json(video: Video, *, skeleton: skeleton_lib.Skeleton) -> dict[str, Any]:
     # COCO counts joints from 1 here.
     "skeleton": [[a + 1, b + 1] for a, b in skeleton.limbs],
   }
-  return {
-    "images": images,
-    "annotations": annotations,
-    "categories": [category],
-  }
+  yield f'], "categories": {strict_json.text([category])}'
+  if protocol is not None:
+    yield f', "protocol": {strict_json.text(dict(protocol))}'
+  yield "}"
 
 
 def natural_key(name: str) -> tuple[list[int | str], str]:
@@ -329,17 +371,21 @@ def _frames(
   return list(frames.values())
 
 
-def _image_json(frame: Frame, video: Video) -> dict[str, Any]:
+def _image_json(frame: Frame, video: str, frames: int) -> dict[str, Any]:
   record = {
     "file_name": frame.file_name,
     "id": frame.image_id,
     "frame_id": frame.image_id,
-    "vid_id": video.name.split("_")[0],
-    "nframes": len(video.frames),
+    "vid_id": video.split("_")[0],
+    "nframes": frames,
     "is_labeled": frame.labelled,
     "has_labeled_person": bool(frame.people),
-    "ignore_regions_x": [_plain(r[:, 0]) for r in frame.ignore_regions],
-    "ignore_regions_y": [_plain(r[:, 1]) for r in frame.ignore_regions],
+    "ignore_regions_x": [
+      strict_json.plain(r[:, 0]) for r in frame.ignore_regions
+    ],
+    "ignore_regions_y": [
+      strict_json.plain(r[:, 1]) for r in frame.ignore_regions
+    ],
   }
   for key in ("height", "width"):
     if getattr(frame, key) is not None:
@@ -356,8 +402,8 @@ def _person_json(person: Person) -> dict[str, Any]:
   record = {
     "category_id": 1,
     "track_id": person.track_id,
-    "keypoints": _plain(points.reshape(-1)),
-    "scores": [] if person.scores is None else _plain(person.scores),
+    "keypoints": strict_json.plain(points.reshape(-1)),
+    "scores": [] if person.scores is None else strict_json.plain(person.scores),
     "num_keypoints": int(np.sum(person.labelled)),
     "score": float(person.box_score),
   }
@@ -385,11 +431,6 @@ def _uncertainty_json(person: Person) -> dict[str, Any]:
     for key, rows in found.items()
     if rows is not None
   }
-
-
-def _plain(values: np.ndarray) -> list[float]:
-  """Floats as short as their precision allows: 0.1, not 0.10000000149."""
-  return [float(str(value)) for value in values]
 
 
 def noise_id(video: str, track_id: int) -> int:

@@ -42,17 +42,20 @@ def write_posetrack(
       number is not finite.
   """
   annotations.check_unique_names(videos, folder)
-  contents = {}
   for video in videos:
     if video.name in ("", ".", "..") or set(video.name) & set("/\\\0"):
       raise ValueError(f"{folder}: {video.name!r} cannot be a file's name")
-    content = annotations.to_json(video, skeleton=skeleton)
-    if protocol is not None:
-      content["protocol"] = dict(protocol)
-    contents[pathlib.Path(folder) / f"{video.name}.json"] = content
-  for path, content in contents.items():
-    strict_json.dump(path, content)
-  return list(contents)
+  paths = []
+  for video in videos:
+    paths.append(pathlib.Path(folder) / f"{video.name}.json")
+    annotations.write_frames(
+      paths[-1],
+      video.name,
+      video.frames,
+      skeleton=skeleton,
+      protocol=protocol,
+    )
+  return paths
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,12 +8,13 @@ import json
 import math
 import os
 import pathlib
-import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
+
+from diffpose_jax.data import whole_file
 
 MAX_BYTES = 2**30  # a larger file is refused before it is read
 _LARGEST = float(np.finfo(np.float32).max) / 4  # sums of two still fit
@@ -103,27 +104,30 @@ def dump(path: str | os.PathLike, value: Any) -> None:
   Folders are made where they are missing. Raises ValueError for a number that
   is not finite: an unknown value is None.
   """
-  path = pathlib.Path(path)
   try:
-    text = json.dumps(value, allow_nan=False)
+    content = text(value)
   except ValueError as error:
     raise ValueError(f"{path}: not written: {error}") from None
-  path.parent.mkdir(parents=True, exist_ok=True)
-  handle, name = tempfile.mkstemp(
-    prefix=f".{path.name}.", suffix=".tmp", dir=path.parent
-  )
-  try:
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-      file.write(text)
-      file.flush()
-      os.fsync(file.fileno())
-    umask = os.umask(0)
-    os.umask(umask)
-    os.chmod(name, 0o666 & ~umask)  # mkstemp hides its files from others
-    os.replace(name, path)
-  except BaseException:
-    pathlib.Path(name).unlink(missing_ok=True)
-    raise
+  with whole_file.text(path) as file:
+    file.write(content)
+
+
+def text(value: Any) -> str:
+  """A value as JSON, in one line; ValueError for a number not finite."""
+  return json.dumps(value, allow_nan=False)
+
+
+def listed(values: Iterable[Any], between: str = ", ") -> Iterator[str]:
+  """The text of a list without its brackets, value by value."""
+  for position, value in enumerate(values):
+    yield (between if position else "") + text(value)
+
+
+def plain(values: np.ndarray) -> list:
+  """Floats as short as their precision allows: 0.1, not 0.10000000149."""
+  if values.ndim > 1:
+    return [plain(row) for row in values]
+  return [float(str(value)) for value in values]
 
 
 def require(record: Any, keys: tuple[str, ...], place: str) -> dict[str, Any]:

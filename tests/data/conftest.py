@@ -1,6 +1,8 @@
 """Small data in PoseTrack18's layout, drawn so that joints can be found."""
 
+import contextlib
 import pathlib
+import resource
 
 import cv2
 import numpy as np
@@ -109,6 +111,22 @@ def dots(tmp_path_factory):
   return prepare.prepare(
     dataset="posetrack18", source=folder / "source", out=folder / "prepared"
   )
+
+
+@pytest.fixture
+def small_disk():
+  """A context in which no file can grow beyond so many bytes."""
+
+  @contextlib.contextmanager
+  def limited(size: int):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+      yield
+    finally:
+      resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+  return limited
 
 
 @pytest.fixture

@@ -74,6 +74,32 @@ def test_file_is_posetrack18_with_the_protocol(tmp_path):
   assert "protocol" not in json.loads(path.read_text())
 
 
+def test_bytes_are_those_of_the_whole_record_at_once(tmp_path):
+  """Frame by frame or not: the same text, in the order that it always had."""
+  (path,) = results.write_posetrack(
+    tmp_path, [video("a_1", 1)], skeleton=SKELETON, protocol={"boxes": "é"}
+  )
+  text = path.read_text()
+  record = json.loads(text)
+  assert text == json.dumps(record)
+  assert list(record) == ["images", "annotations", "categories", "protocol"]
+  assert [(i["nframes"], i["vid_id"]) for i in record["images"]] == [
+    (3, "a")
+  ] * 3
+  ids = [(a["id"], a["image_id"]) for a in record["annotations"]]
+  assert ids == [(0, 101), (1, 102), (2, 102)]
+
+
+def test_a_number_that_is_not_finite_is_refused(tmp_path):
+  broken = video("a", 1)
+  broken.frames[2].people[1].joints[7] = np.nan
+  with pytest.raises(ValueError, match=r"a\.json: not written: Out of"):
+    results.write_posetrack(
+      tmp_path, [broken], skeleton=SKELETON, protocol=None
+    )
+  assert os.listdir(tmp_path) == []
+
+
 def test_third_number_of_a_prediction_may_be_a_score(tmp_path):
   (path,) = results.write_posetrack(
     tmp_path, [video("a", 1)], skeleton=SKELETON, protocol=None

@@ -1,3 +1,4 @@
+import json
 import os
 import resource
 import stat
@@ -122,6 +123,24 @@ def test_dump_interrupted_keeps_the_old_file(tmp_path, monkeypatch):
     strict_json.dump(path, 2)
   assert strict_json.load(path) == 1
   assert os.listdir(tmp_path) == ["a.json"]
+
+
+def test_listed_is_the_inside_of_a_list():
+  values = [{"a": 1}, [0.5, None], "é"]
+  assert "".join(strict_json.listed(values)) == json.dumps(values)[1:-1]
+  assert list(strict_json.listed([])) == []
+  with pytest.raises(ValueError, match="not JSON compliant"):
+    list(strict_json.listed([float("inf")]))
+
+
+def test_plain_numbers_are_the_shortest_that_come_back_to_the_last_bit():
+  assert strict_json.plain(np.float32([[0.1, 3e7], [-0.0, 1 / 3]])) == [
+    [0.1, 3e7], [-0.0, 0.33333334],
+  ]  # fmt: skip
+  bits = np.random.default_rng(0).integers(0, 0x7F80_0000, 997, np.uint32)
+  values = bits.view(np.float32)
+  again = json.loads(json.dumps(strict_json.plain(values)))
+  np.testing.assert_array_equal(np.float32(again).view(np.uint32), bits)
 
 
 def test_require_names_what_is_missing_and_what_is_there():
