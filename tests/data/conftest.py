@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from diffpose_jax import config as config_lib
-from diffpose_jax.data import annotations, prepare
+from diffpose_jax.data import annotations, poses, prepare
 from diffpose_jax.pose import skeleton
 
 SIZE = (149, 211)  # picture (height, width)
@@ -111,6 +111,111 @@ def dots(tmp_path_factory):
   return prepare.prepare(
     dataset="posetrack18", source=folder / "source", out=folder / "prepared"
   )
+
+
+class Recorded:
+  """Poses of a short video, with all that there can be.
+
+  Of 7 frames, those without people are the first, the third and the last. The
+  ears were never learned. Somebody has no identity, somebody no known errors,
+  and the samples of a left wrist name two places.
+  """
+
+  def __init__(self):
+    rng = np.random.default_rng(0)
+    self.head = poses.Head(
+      name="walk é",
+      source="walk é.mp4",
+      fps=23.976,
+      height=211,
+      width=307,
+      skeleton=skeleton.POSETRACK,
+      protocol={"steps": 4, "boxes": "given", "uncertainty_tail": 3.5},
+      tail=3.5,
+    )
+    counts = (0, 2, 0, 1, 3, 1, 0)
+    self.frames = tuple(
+      annotations.Frame(
+        file_name=f"{i:06}.jpg",
+        image_id=i,
+        labelled=True,
+        people=tuple(self.person(rng, j, i) for j in range(count)),
+        height=211,
+        width=307,
+        time=i / 23.976 if i else 0.0,
+      )
+      for i, count in enumerate(counts)
+    )
+
+  @staticmethod
+  def person(rng, number: int, frame: int) -> annotations.Person:
+    labelled = np.ones(17, bool)
+    labelled[[3, 4]] = False
+    joints = rng.uniform(-5, 211, (17, 2)).astype(np.float32)
+    roots = rng.normal(0, 3, (17, 2, 2))
+    scale = roots @ roots.swapaxes(1, 2)
+    within = rng.random(17)
+    if number == 1:
+      scale[5] = np.nan
+      within[7] = np.nan
+    samples = joints + rng.normal(0, 1, (5, 17, 2))
+    samples[:2, 9] += (70, 0)  # left_wrist
+    samples[4, 10] = np.nan
+    return annotations.Person(
+      box=np.array([3.1, -2.7, 90.3, 177.9], np.float32) + np.float32(number),
+      joints=joints,
+      labelled=labelled,
+      track_id=(4, -1, 11)[number],
+      scores=np.where(labelled, rng.random(17), 0).astype(np.float32),
+      box_score=0.1 + 0.2 * number,
+      scale=None if number == 2 else scale,
+      within=None if number == 2 or frame == 3 else within,
+      samples=samples.astype(np.float32),
+    )
+
+  def check(self, frames, *, samples=True, sizes=True, error_rtol=0.0):
+    """Asserts that what a reader gave is what was recorded.
+
+    Joints, boxes, scores and samples to the last bit; errors in the precision
+    of float32, or `error_rtol` where they are derived.
+    """
+    assert len(frames) == len(self.frames)
+    for got, want in zip(frames, self.frames, strict=True):
+      for name in ("file_name", "image_id", "time", "labelled"):
+        assert getattr(got, name) == getattr(want, name)
+      if sizes:
+        assert (got.height, got.width) == (want.height, want.width)
+      assert len(got.people) == len(want.people)
+      for a, b in zip(got.people, want.people, strict=True):
+        known = b.labelled
+        assert (a.track_id, a.box_score) == (b.track_id, b.box_score)
+        np.testing.assert_array_equal(a.labelled, known)
+        exact = {"joints": np.where(known[:, None], b.joints, 0), "box": b.box}
+        exact["scores"] = b.scores
+        if samples:
+          exact["samples"] = b.samples
+        for name, value in exact.items():
+          assert getattr(a, name).dtype == np.float32
+          np.testing.assert_array_equal(getattr(a, name), value, name)
+        if not samples:
+          assert a.samples is None
+        for name in ("scale", "within"):
+          value = getattr(b, name)
+          if value is None:
+            assert getattr(a, name) is None
+            continue
+          value = np.where(
+            known.reshape(17, *[1] * (value.ndim - 1)), value, np.nan
+          )
+          np.testing.assert_allclose(
+            getattr(a, name), value.astype(np.float32), rtol=error_rtol
+          )
+
+
+@pytest.fixture
+def recorded():
+  """Poses of a short video; see `Recorded`."""
+  return Recorded()
 
 
 @pytest.fixture

@@ -134,9 +134,8 @@ def test_listed_is_the_inside_of_a_list():
 
 
 def test_plain_numbers_are_the_shortest_that_come_back_to_the_last_bit():
-  assert strict_json.plain(np.float32([[0.1, 3e7], [-0.0, 1 / 3]])) == [
-    [0.1, 3e7], [-0.0, 0.33333334],
-  ]  # fmt: skip
+  few = np.array([[0.1, 3e7], [-0.0, 1 / 3]], np.float32)
+  assert strict_json.plain(few) == [[0.1, 3e7], [-0.0, 0.33333334]]
   bits = np.random.default_rng(0).integers(0, 0x7F80_0000, 997, np.uint32)
   values = bits.view(np.float32)
   again = json.loads(json.dumps(strict_json.plain(values)))
