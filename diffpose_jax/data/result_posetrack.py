@@ -1,0 +1,25 @@
+"""Poses as PoseTrack18 JSON, which evaluators and mmpose read."""
+
+import pathlib
+from collections.abc import Iterable
+
+from diffpose_jax.data import annotations, poses
+
+
+def write(
+  path: pathlib.Path,
+  head: poses.Head,
+  frames: Iterable[annotations.Frame],
+) -> None:
+  """Writes the poses of a video; the file appears whole or not at all.
+
+  Frames are gone through three times, one at a time in memory. Raises
+  ValueError for a number that is not finite.
+  """
+  annotations.write_frames(
+    path,
+    head.name,
+    frames,
+    skeleton=head.skeleton,
+    protocol=head.protocol,
+  )
