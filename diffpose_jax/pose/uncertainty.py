@@ -11,6 +11,7 @@ import math
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from scipy import special
 
 _ANGLES = 128  # over half a turn; errors below 1e-8 up to axes of 1 : 10
 _PART = 0.1  # of the peak; what is lower is taken for background
@@ -101,6 +102,17 @@ def region(share: float, tail: float = math.inf) -> float:
   if math.isinf(tail):
     return -2 * math.log1p(-share)
   return tail * ((1 - share) ** (-2 / tail) - 1)
+
+
+def interval(share: float, tail: float = math.inf) -> float:
+  """Half the width of the interval along an axis that holds a share of errors.
+
+  In roots of the scale's entry of that axis: of 68.27 % it is 1 where the tail
+  is infinite, the standard deviation. Unlike that, it is finite for any tail.
+  """
+  if math.isinf(tail):
+    return float(special.ndtri((1 + share) / 2))
+  return float(special.stdtrit(tail, (1 + share) / 2))
 
 
 def log_density(

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from diffpose_jax.pose import heatmap, uncertainty
 
@@ -132,3 +133,14 @@ def test_within_grows_with_the_radius_and_ignores_turns(
   assert 0 <= near <= far + 1e-9 <= 1 + 2e-9
   other = uncertainty.within(plain, np.array([radius]), tail)
   assert near == pytest.approx(float(other[0]), abs=1e-6)
+
+
+@pytest.mark.parametrize("tail", [0.7, *TAILS])
+def test_an_interval_holds_its_share_of_the_errors_along_an_axis(tail):
+  """By SciPy's Student distribution, which is the marginal one."""
+  for share in (0.1, 0.5, math.erf(math.sqrt(0.5)), 0.99):
+    half = uncertainty.interval(share, tail)
+    inside = stats.t(tail).cdf(half) - stats.t(tail).cdf(-half)
+    assert inside == pytest.approx(share, abs=1e-12)
+  if math.isinf(tail):
+    assert uncertainty.interval(math.erf(math.sqrt(0.5))) == pytest.approx(1)
