@@ -15,7 +15,7 @@ NAME = "diffpose-jax"
 OPTIONAL = {
   "av": "pip install 'diffpose-jax[video]', for H.264 to be written",
   "onnxruntime": "pip install 'diffpose-jax[detect]', for a detector of people",
-  "h5py": "pip install h5py, for HDF5 files",
+  "h5py": "pip install 'diffpose-jax[hdf5]', for poses as HDF5",
   "torch": "",
   "tensorflow": "",
 }
