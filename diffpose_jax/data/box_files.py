@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from diffpose_jax.data import annotation_fields as fields
-from diffpose_jax.data import box_records, box_text, strict_json
+from diffpose_jax.data import box_records, box_text, result_names, strict_json
 
 Format = Literal["auto", "coco", "posetrack", "mot", "csv"]
 _SUFFIXES = {
@@ -48,6 +48,7 @@ def read(
 def _files(folder: pathlib.Path, format: Format) -> list[pathlib.Path]:
   suffixes = _SUFFIXES[format]
   files = [f for f in sorted(folder.iterdir()) if f.suffix.lower() in suffixes]
+  files = result_names.once(files)
   if not files:
     wanted = " or ".join(f"*{suffix}" for suffix in suffixes)
     raise ValueError(f"{folder}: no {wanted} in this folder of boxes")

@@ -1,6 +1,7 @@
-"""Prediction files: PoseTrack18 JSON, one file for each video.
+"""Prediction files for evaluators: PoseTrack18 JSON, one for each video.
 
-They are read in PoseTrack17's form too, and so is the truth beside them.
+They are read in PoseTrack17's form and in this program's own too, and so is the
+truth beside them.
 """
 
 import dataclasses
@@ -8,15 +9,26 @@ import difflib
 import hashlib
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from diffpose_jax.data import annolist, annotations, manifest, strict_json
+from diffpose_jax.data import (
+  annolist,
+  annotations,
+  manifest,
+  poses,
+  result_json,
+  result_names,
+  strict_json,
+)
 from diffpose_jax.data import annotation_fields as fields
 from diffpose_jax.data.annotations import Video
 from diffpose_jax.pose import skeleton as skeleton_lib
+
+OWN = "diffpose_jax JSON"
+_ANNOLIST = "annolist"
 
 
 def write_posetrack(
@@ -63,6 +75,7 @@ class Poses:
   """The poses of a folder of files, and what these are."""
 
   videos: list[Video]  # by name
+  paths: list[pathlib.Path]  # of the files
   form: str  # of the files
   sha256: str  # of their names and bytes
   protocol: dict[str, Any] | None  # how they came about, if all say the same
@@ -78,9 +91,11 @@ def read_poses(
   """The true or predicted poses of a folder, one JSON file for each video.
 
   Each file is PoseTrack18 JSON (as this program, mmpose and PoseTrack21 write
-  it too) or the annolist of PoseTrack17, which its content tells. A joint is
-  absent only where x, y and the third number are all 0: what tools write as
-  the third number of a prediction differs.
+  it too), the annolist of PoseTrack17, or this program's own JSON, which its
+  content tells. In the former two a joint is absent only where x, y and the
+  third number are all 0: what tools write as the third number of a prediction
+  differs. NAME.poses.json and NAME.coco.json are not looked at where NAME.json
+  is beside them.
 
   Args:
     folder: of the files.
@@ -95,21 +110,22 @@ def read_poses(
   folder = pathlib.Path(folder)
   if not folder.is_dir():
     raise ValueError(f"{folder}: no such folder; looked for *.json in it")
+  paths = result_names.once(sorted(folder.glob("*.json")))
   videos, forms, protocols = [], set(), []
   digest = hashlib.sha256()
-  for path in sorted(folder.glob("*.json")):
+  for path in paths:
     content = strict_json.load(path)
     digest.update(f"{path.name} {manifest.digest(path)}\n".encode())
-    if isinstance(content, dict) and "annolist" in content:
-      forms.add("annolist")
-      read = annolist.from_json
-    else:
-      forms.add("PoseTrack18 JSON")
-      read = _from_posetrack
-      if complete:
-        _check_joints(content, skeleton, path)
-    found = read(content, path, skeleton=skeleton, dtype=dtype, style="results")
-    videos += found if isinstance(found, list) else [found]
+    form, read = _reader(content)
+    forms.add(form)
+    if complete and form == OWN:
+      names = poses.of_record(content, str(path)).skeleton.joints
+      _check_joints(names, skeleton, f"{path}: skeleton: joints")
+    elif complete and form != _ANNOLIST:
+      categories = annotations.check_lists(content, path)["categories"]
+      names = fields.joint_names(categories, skeleton, f"{path}: categories")
+      _check_joints(names, skeleton, f"{path}: categories[0]: keypoints")
+    videos += read(content, path, skeleton=skeleton, dtype=dtype)
     said = content.get("protocol")
     protocols.append(said if isinstance(said, dict) else None)
   if not videos:
@@ -118,26 +134,43 @@ def read_poses(
   same = all(protocol == protocols[0] for protocol in protocols)
   return Poses(
     videos=sorted(videos, key=lambda video: video.name),
+    paths=paths,
     form=" and ".join(sorted(forms)),
     sha256=digest.hexdigest(),
     protocol=protocols[0] if same else None,
   )
 
 
+def _reader(content: Any) -> tuple[str, Callable[..., list[Video]]]:
+  """What the content of a file is, and what reads it."""
+  if isinstance(content, dict) and "annolist" in content:
+    return _ANNOLIST, _from_annolist
+  if isinstance(content, dict) and content.get("format") == poses.FORMAT:
+    return OWN, _from_own
+  return "PoseTrack18 JSON", _from_posetrack
+
+
+def _from_annolist(content: Any, path: pathlib.Path, **how: Any) -> list[Video]:
+  return [annolist.from_json(content, path, style="results", **how)]
+
+
+def _from_own(content: Any, path: pathlib.Path, **how: Any) -> list[Video]:
+  head = poses.of_record(content, str(path))
+  frames = result_json.frames_of(content, head, str(path), **how)
+  return [Video(result_names.video(path), frames)]
+
+
 def _from_posetrack(
   content: Any, path: pathlib.Path, **how: Any
 ) -> list[Video]:
   record = annotations.check_lists(content, path)
-  return annotations.from_json(record, path, **how)
+  return annotations.from_json(record, path, style="results", **how)
 
 
 def _check_joints(
-  content: Any, skeleton: skeleton_lib.Skeleton, path: pathlib.Path
+  names: Sequence[str], skeleton: skeleton_lib.Skeleton, place: str
 ) -> None:
   """Raises ValueError unless all joints are known and none is left out."""
-  categories = annotations.check_lists(content, path)["categories"]
-  names = fields.joint_names(categories, skeleton, f"{path}: categories")
-  place = f"{path}: categories[0]: keypoints"
   for name in names:
     if name not in skeleton.joints:
       close = difflib.get_close_matches(name, skeleton.joints, n=1)

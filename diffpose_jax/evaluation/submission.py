@@ -50,9 +50,14 @@ def write(
     truth = results.read_poses(gt, skeleton=skeleton, dtype=np.float64)
     pairing.pair_frames(truth.videos, found.videos)
     _check_counts(truth.videos, found.videos)
+  if results.OWN in found.form:
+    raise ValueError(
+      f"{pred}: has this program's own JSON, which servers do not read; give "
+      "PoseTrack18 JSON, which `predict --formats=posetrack` writes"
+    )
   for video in found.videos:
     _check(video)
-  paths = sorted(pred.glob("*.json"))
+  paths = found.paths
   out.parent.mkdir(parents=True, exist_ok=True)
   handle, name = tempfile.mkstemp(prefix=f".{out.name}.", dir=out.parent)
   try:

@@ -143,3 +143,12 @@ def test_a_stated_format_must_be_the_files(tmp_path):
     box_files.read(tmp_path / "b.json", format="coco")
   with pytest.raises(ValueError, match=r"none\.json: no such file"):
     box_files.read(tmp_path / "none.json")
+
+
+def test_what_predict_writes_again_is_left_out(tmp_path):
+  """Its own JSON and COCO's results beside PoseTrack18's."""
+  write(tmp_path, a_json=POSETRACK)
+  (tmp_path / "a.poses.json").write_text("{}")
+  (tmp_path / "a.coco.json").write_text(COCO)
+  [record] = box_files.read(tmp_path)
+  assert record.image == "a/0.jpg"

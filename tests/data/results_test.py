@@ -1,10 +1,16 @@
+import dataclasses
 import json
 import os
 
 import numpy as np
 import pytest
 
-from diffpose_jax.data import results, strict_json
+from diffpose_jax.data import (
+  result_formats,
+  result_json,
+  results,
+  strict_json,
+)
 from diffpose_jax.data.annotations import Frame, Person, Video
 from diffpose_jax.pose import skeleton
 
@@ -130,3 +136,43 @@ def test_nothing_is_written_for_two_videos_of_one_name(tmp_path):
       protocol=None,
     )
   assert os.listdir(tmp_path) == []
+
+
+def test_own_json_is_known_by_its_content(tmp_path, recorded):
+  result_json.write(
+    tmp_path / "walk.poses.json", recorded.head, recorded.frames, samples=True
+  )
+  read = results.read_poses(tmp_path, skeleton=SKELETON, complete=True)
+  assert (read.form, read.protocol) == (results.OWN, recorded.head.protocol)
+  (video,) = read.videos
+  assert video.name == "walk"  # as the file, whatever the head says
+  recorded.check(video.frames)
+  (tmp_path / "walk.poses.json").rename(tmp_path / "b.json")
+  assert results.read_poses(tmp_path, skeleton=SKELETON).videos[0].name == "b"
+
+
+def test_files_that_say_the_same_are_read_once(tmp_path, recorded):
+  for name in ("posetrack", "json", "coco", "csv"):
+    path, *_ = result_formats.paths(name, tmp_path, "walk")
+    result_formats.write(name, path, recorded.head, recorded.frames)
+  read = results.read_poses(tmp_path, skeleton=SKELETON)
+  assert [path.name for path in read.paths] == ["walk.json"]
+  assert read.form == "PoseTrack18 JSON"
+  (tmp_path / "walk.json").unlink()
+  again = results.read_poses(tmp_path, skeleton=SKELETON)
+  assert [path.name for path in again.paths] == ["walk.poses.json"]
+  (tmp_path / "walk.poses.json").unlink()
+  with pytest.raises(ValueError, match="walk.coco.json: expected an object"):
+    results.read_poses(tmp_path, skeleton=SKELETON)
+
+
+def test_own_json_must_be_complete_too(tmp_path, recorded):
+  skeleton_ = dataclasses.replace(
+    SKELETON, joints=(*SKELETON.joints[:-1], "right_ankel")
+  )
+  head = dataclasses.replace(recorded.head, skeleton=skeleton_)
+  result_json.write(tmp_path / "a.poses.json", head, recorded.frames)
+  with pytest.raises(
+    ValueError, match="joints names 'right_ankel', .*'right_a"
+  ):
+    results.read_poses(tmp_path, skeleton=SKELETON, complete=True)

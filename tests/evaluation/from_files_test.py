@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import re
 import shutil
@@ -5,7 +6,13 @@ import shutil
 import numpy as np
 import pytest
 
-from diffpose_jax.data import annolist, annotations
+from diffpose_jax.data import (
+  annolist,
+  annotations,
+  poses,
+  result_formats,
+  results,
+)
 from diffpose_jax.data.annotations import Frame, Person, Video
 from diffpose_jax.evaluation import from_files
 from diffpose_jax.pose import skeleton
@@ -66,6 +73,50 @@ def test_agrees_with_poseval(shared_data, tmp_path):
     assert list(got[name]) == list(want[name])
     for key, value in want[name].items():
       assert abs(got[name][key] - value) <= 1e-6, (name, key)
+
+
+def test_own_json_is_judged_as_posetrack_json_is(folder):
+  """Both are of the same poses, at their own precision."""
+  rng = np.random.default_rng(1)
+  for path in (folder / "gt").iterdir():
+    _edit(path, lambda r: [a.update(track_id=7) for a in r["annotations"]])
+  for truth in results.read_poses(folder / "gt", skeleton=SKELETON).videos:
+    frames = []
+    for frame in truth.frames:
+      (person,) = frame.people
+      moved = person.joints + rng.normal(0, 12, (17, 2)).astype(np.float32)
+      found = Person(
+        box=np.array([5.3, 5.1, 405.7, 404.9], np.float32),
+        joints=moved,
+        labelled=person.labelled,
+        track_id=3,
+        scores=(rng.random(17) * person.labelled).astype(np.float32),
+        box_score=0.7,
+        scale=np.tile(np.eye(2), (17, 1, 1)),
+        samples=np.stack([moved, moved + 150]),
+      )
+      doubt = dataclasses.replace(found, joints=moved + 9, track_id=4)
+      frames.append(dataclasses.replace(frame, people=(found, doubt)))
+    head = poses.Head(
+      truth.name, "x.mp4", 25.0, 480, 640, SKELETON, {"steps": 4}
+    )
+    for name, place in (("posetrack", "a"), ("json", "b"), ("json", "a")):
+      path, *_ = result_formats.paths(name, folder / place, truth.name)
+      result_formats.write(name, path, head, frames, samples=True)
+  metrics = ("ap", "pck", "oks", "mota", "hota", "jitter")
+  one, two = (
+    from_files.evaluate_files(
+      folder / "gt", folder / place, folder / "out.json", metrics=metrics
+    )
+    for place in "ab"
+  )
+  assert 20 < one["ap"]["total"] < 95
+  differ = {"predictions_form", "predictions_sha256", "predictions"}
+  said = two.pop("protocol")
+  assert said["predictions_form"] == "diffpose_jax JSON"
+  assert said["steps"] == 4
+  assert {k for k, v in one.pop("protocol").items() if said[k] != v} == differ
+  assert one == two
 
 
 def test_visibility_zero_with_a_position_is_annotated(folder):

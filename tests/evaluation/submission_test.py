@@ -4,7 +4,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from diffpose_jax.data import annotations, results
+from diffpose_jax.data import annotations, poses, result_json, results
 from diffpose_jax.data.annotations import Frame, Person, Video
 from diffpose_jax.evaluation import submission
 from diffpose_jax.pose import skeleton
@@ -13,12 +13,8 @@ SKELETON = skeleton.POSETRACK
 
 
 def _video(name, frames=3, **person):
-  how = {"track_id": 7, "scores": np.linspace(0, 1, 17)} | person
-  people = (
-    Person(
-      box=None, joints=np.ones((17, 2)), labelled=np.ones(17, bool), **how
-    ),
-  )
+  how = {"box": None, "track_id": 7, "scores": np.linspace(0, 1, 17)} | person
+  people = (Person(joints=np.ones((17, 2)), labelled=np.ones(17, bool), **how),)
   return Video(
     name,
     tuple(
@@ -106,3 +102,17 @@ def test_a_track_twice_in_a_frame_and_joints_without_name(write, tmp_path):
   path.write_text(json.dumps(record))
   with pytest.raises(ValueError, match="names 'neck', which is no joint"):
     submission.write(pred, tmp_path / "out.zip")
+
+
+def test_own_json_is_not_what_servers_read(write, tmp_path):
+  pred = write("pred", _video("a", box=np.array([0, 0, 9, 9], np.float32)))
+  video = results.read_poses(pred, skeleton=SKELETON).videos[0]
+  head = poses.Head("a", "a.mp4", 25.0, 90, 90, SKELETON, {})
+  result_json.write(pred / "a.poses.json", head, video.frames)
+  out = tmp_path / "out.zip"
+  assert submission.write(pred, out) == 1  # a.json, which says the same
+  with zipfile.ZipFile(out) as archive:
+    assert archive.namelist() == ["a.json"]
+  (pred / "a.json").unlink()
+  with pytest.raises(ValueError, match="own JSON, which servers do not read"):
+    submission.write(pred, out)
