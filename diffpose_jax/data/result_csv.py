@@ -90,7 +90,8 @@ def write(
       of_frames.writerow((*start, frame.file_name, len(frame.people)))
       for number, person in enumerate(frame.people):
         who = (*start, number, max(person.track_id, -1))
-        box = (*_texts(person.box, 4), person.box_score)
+        edges = np.full(4, np.nan) if person.box is None else person.box
+        box = (*_texts(edges), person.box_score)
         for joint in _joints(person, head.skeleton.joints, unit):
           of_joints.writerow((*who, *joint, *box))
 
@@ -109,19 +110,22 @@ def _joints(
     with np.errstate(invalid="ignore"):  # no spread at all has no correlation
       errors[:, 2] = person.scale[:, 0, 1] / sd.prod(axis=1)
   within = np.full(count, np.nan) if person.within is None else person.within
-  values = np.column_stack([person.joints, errors, within])
-  values[~person.labelled] = np.nan
+  values = np.column_stack([person.joints, person.scores, errors, within])
+  values[np.ix_(~person.labelled, (0, 1, 3, 4, 5, 6))] = np.nan  # not the score
+  texts = _texts(values.reshape(-1))
   for i, name in enumerate(names):
-    x, y, *rest = _texts(values[i], 6)
-    score = _texts(person.scores[i : i + 1], 1)[0]
-    yield name, x, y, score, *rest, 0 if found is None else len(found[i])
+    places = 0 if found is None else len(found[i])
+    yield name, *texts[7 * i : 7 * i + 7], places
 
 
-def _texts(values: np.ndarray | None, count: int) -> list[str]:
+def _texts(values: np.ndarray) -> list[str]:
   """Numbers in the precision of float32; empty where not known."""
-  if values is None:
-    return [""] * count
-  return ["" if np.isnan(v) else str(v) for v in values.astype(np.float32)]
+  return [
+    "" if unknown else str(value)
+    for value, unknown in zip(
+      values.astype(np.float32), np.isnan(values).tolist(), strict=True
+    )
+  ]
 
 
 def read(

@@ -54,33 +54,44 @@ def find(samples: Float[np.ndarray, "m k 2"], size: float) -> list[list[Mode]]:
     raise ValueError(
       f"size is {size}; give the longer side of the box, above 0"
     )
+  there = np.all(np.isfinite(samples), axis=2)
+  whole = _whole(np.where(there[..., None], samples, np.nan).astype(np.float64))
   return [
-    _of_joint(samples[:, k], APART * size) for k in range(samples.shape[1])
+    [mode] if extent <= APART * size else _several(points[good], APART * size)
+    for mode, extent, points, good in zip(
+      *whole, samples.swapaxes(0, 1), there.T, strict=True
+    )
   ]
 
 
-def _of_joint(points: Float[np.ndarray, "m 2"], apart: float) -> list[Mode]:
-  points = points[np.isfinite(points).all(axis=1)].astype(np.float64)
-  labels = _clusters(points, apart)
+def _whole(
+  samples: Float[np.ndarray, "m k 2"],
+) -> tuple[list[Mode], Float[np.ndarray, "k"]]:
+  """All samples of each joint as one mode, and the diagonal around them.
+
+  No distance, and no mean of distances, is longer than that: most joints need
+  no clustering.
+  """
+  count = np.isfinite(samples[..., 0]).sum(axis=0)
+  point = np.nansum(samples, axis=0) / np.maximum(count, 1)[:, None]
+  squares = np.nansum(np.square(samples - point), axis=(0, 2))
+  extent = np.fmax.reduce(samples, axis=0) - np.fmin.reduce(samples, axis=0)
+  spread = np.sqrt(squares / np.maximum(count - 1, 1))
+  spread[count < 2] = np.nan
+  ones = [Mode(p, 1.0, float(s)) for p, s in zip(point, spread, strict=True)]
+  return ones, np.hypot(*extent.T)
+
+
+def _several(points: Float[np.ndarray, "m 2"], apart: float) -> list[Mode]:
+  """The modes of samples that are wide apart; [] of none."""
+  if not len(points):
+    return []
+  tree = hierarchy.linkage(points.astype(np.float64), "average")
+  labels = hierarchy.fcluster(tree, apart, "distance")
   modes = [
-    _mode(points[np.equal(labels, label)], len(points)) for label in set(labels)
+    dataclasses.replace(mode, share=np.mean(labels == label))
+    for label in np.unique(labels)
+    for mode in _whole(points[labels == label].astype(np.float64)[:, None])[0]
   ]
   modes.sort(key=lambda mode: (-mode.share, *mode.point))
   return modes[:1] + [mode for mode in modes[1:] if mode.share >= LEAST]
-
-
-def _clusters(points: Float[np.ndarray, "m 2"], apart: float) -> list[int]:
-  """Which of them belong together: a number for each."""
-  # Most joints: none of the distances is larger, so neither is a mean of them.
-  if len(points) < 2 or math.hypot(*np.ptp(points, axis=0)) <= apart:
-    return [0] * len(points)
-  tree = hierarchy.linkage(points, "average")
-  return hierarchy.fcluster(tree, apart, "distance").tolist()
-
-
-def _mode(points: Float[np.ndarray, "n 2"], of: int) -> Mode:
-  point = points.mean(axis=0)
-  spread = math.nan
-  if len(points) > 1:
-    spread = math.sqrt(np.sum((points - point) ** 2) / (len(points) - 1))
-  return Mode(point, len(points) / of, spread)
