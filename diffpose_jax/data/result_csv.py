@@ -111,7 +111,8 @@ def _joints(
       errors[:, 2] = person.scale[:, 0, 1] / sd.prod(axis=1)
   within = np.full(count, np.nan) if person.within is None else person.within
   values = np.column_stack([person.joints, person.scores, errors, within])
-  values[np.ix_(~person.labelled, (0, 1, 3, 4, 5, 6))] = np.nan  # not the score
+  known = person.labelled[:, None] | (np.arange(7) == 2)  # the score always
+  values = np.where(known, values, np.nan)
   texts = _texts(values.reshape(-1))
   for i, name in enumerate(names):
     places = 0 if found is None else len(found[i])
