@@ -19,10 +19,10 @@ from absl import logging
 
 from diffpose_jax.data import ahead, annotations, results, sources, video
 from diffpose_jax.inference import (
+  annotated,
   boxes_in,
   calibration,
   detectors,
-  draw,
   identities,
   propagation,
   shipped,
@@ -308,16 +308,10 @@ def _shrunk(frame: np.ndarray) -> np.ndarray:
 
 def _drawn(shown: stream.Shown, skeleton: skeletons.Skeleton) -> np.ndarray:
   """The picture of a frame with its people's poses, boxes and identities."""
-  picture = shown.picture
-  zoom = picture.shape[0] / shown.size[0]
-  # Of pixel centres: the first pixel's centre moves when pixels shrink.
-  shift = (zoom - 1) / 2
-  for person in shown.people:
-    assert person.box is not None
-    assert person.scores is not None
-    label = "" if person.track_id < 0 else str(person.track_id)
-    edges = person.box * zoom + shift
-    joints = person.joints * zoom + shift
-    picture = draw.box(picture, edges, label=label)
-    picture = draw.pose(picture, joints, person.scores, skeleton=skeleton)
-  return picture
+  return annotated.drawn(
+    shown.picture,
+    shown.people,
+    frame=shown.size,
+    skeleton=skeleton,
+    options=annotated.Options(),
+  )

@@ -3,7 +3,7 @@
 import numpy as np
 
 from diffpose_jax.evaluation import gallery
-from diffpose_jax.inference import draw
+from diffpose_jax.inference import colours
 from diffpose_jax.pose.skeleton import POSETRACK
 
 K = len(POSETRACK.joints)
@@ -64,7 +64,7 @@ def test_drawn_cases_show_prediction_and_truth():
   image = found["best"][0].image
   assert image.shape == (320, 240, 3)
   # Pixel x of the crop lies at 4 x + 1.5 when each pixel becomes four.
-  assert tuple(image[121, 81]) == draw.LEFT
+  assert tuple(image[121, 81]) == colours.LEFT
   assert image[121, 201].min() > 200
 
 

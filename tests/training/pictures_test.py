@@ -7,7 +7,7 @@ import pytest
 
 from diffpose_jax import config as config_lib
 from diffpose_jax.data import instances, pipeline, prepare, prepared
-from diffpose_jax.inference import draw, estimator, network
+from diffpose_jax.inference import colours, draw, estimator, network
 from diffpose_jax.model import hosts, sharding
 from diffpose_jax.pose.skeleton import POSETRACK
 from diffpose_jax.training import pictures
@@ -89,12 +89,12 @@ def test_a_training_sheet_shows_what_the_loss_is_of(root, data):
     np.testing.assert_array_equal(glowing, draw.heatmap(key, maps[i]))
     for joint in np.flatnonzero(mine["labelled"][i]):
       x, y = np.round(mine["joints"][i, joint] * 6 + 2.5).astype(int)
-      colours = (draw.LEFT, draw.RIGHT, draw.MIDDLE)
+      sides = (colours.LEFT, colours.RIGHT, colours.MIDDLE)
       around = posed[max(0, y - 2) : y + 3, max(0, x - 2) : x + 3]
       assert (
         min(
           np.abs(around.astype(int) - colour).sum(axis=2).min()
-          for colour in colours
+          for colour in sides
         )
         < 60
       ), joint
