@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from diffpose_jax.evaluation import curves, page
+from diffpose_jax.evaluation import curves
+from diffpose_jax.inference import page
 
 MOST = 200  # points of a drawn curve
 _MARKED = 8  # points of a curve that carry its mark, about

@@ -4,12 +4,9 @@ The page needs no network and no second file, except the video where that is
 too large to embed. Pictures are JPEG, plots are SVG.
 """
 
-import base64
 import dataclasses
 import html
-import json
 import math
-import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,13 +17,13 @@ import numpy as np
 from diffpose_jax.evaluation import (
   breakdown,
   metric,
-  page,
   published,
   table,
 )
 from diffpose_jax.evaluation import curves as curves_lib
 from diffpose_jax.evaluation import plots as plots_lib
 from diffpose_jax.evaluation.gallery import GalleryItem
+from diffpose_jax.inference import page
 
 _EMBEDDED_VIDEO = 7_000_000  # bytes; a larger one is linked
 _PICTURES = 4_000_000  # bytes of all pictures, about; JPEG gives way
@@ -73,7 +70,6 @@ class Content:
 
 def write(path: pathlib.Path, content: Content) -> None:
   """Writes the page, whole or not at all; its folder is made if it must be."""
-  path.parent.mkdir(parents=True, exist_ok=True)
   sections = [
     *(_warning(words) for words in content.warnings),
     page.section("Average precision, %", _ap(content)),
@@ -88,11 +84,9 @@ def write(path: pathlib.Path, content: Content) -> None:
     page.section("Cases", _gallery(content.gallery)),
     page.section("Training", _curves(content.curves)),
     page.section("Video", _video(content.video, path.parent)),
-    page.section("Protocol", _protocol(content.protocol)),
+    page.section("Protocol", page.listing(content.protocol)),
   ]
-  temporary = path.with_name(f".{path.name}.partial")
-  temporary.write_text(page.whole(content.title, sections), encoding="utf-8")
-  os.replace(temporary, path)
+  page.write(path, [page.whole(content.title, sections)])
 
 
 def _warning(words: str) -> str:
@@ -252,7 +246,7 @@ def _quality(pictures: Sequence[np.ndarray]) -> int:
 
 def _image(picture: np.ndarray, words: str, quality: int) -> str:
   height, width = picture.shape[:2]
-  source = _data_uri("image/jpeg", _jpeg(picture, quality))
+  source = page.data_uri("image/jpeg", _jpeg(picture, quality))
   return (
     f'<img src="{source}" alt="{html.escape(words)}" width="{width}" '
     f'height="{height}">'
@@ -268,26 +262,10 @@ def _jpeg(picture: np.ndarray, quality: int) -> bytes:
 def _video(video: pathlib.Path | None, folder: pathlib.Path) -> str:
   if video is None:
     return ""
-  source = html.escape(os.path.relpath(video, folder))
+  source = html.escape(page.beside(video, folder))
   if video.stat().st_size <= _EMBEDDED_VIDEO:
-    source = _data_uri("video/webm", video.read_bytes())
+    source = page.data_uri("video/webm", video.read_bytes())
   return (
     f'<video controls loop muted playsinline preload=metadata src="{source}">'
     "</video>"
   )
-
-
-def _data_uri(kind: str, data: bytes) -> str:
-  return f"data:{kind};base64,{base64.b64encode(data).decode()}"
-
-
-def _protocol(protocol: Mapping[str, Any]) -> str:
-  rows = "\n".join(
-    f"<dt>{html.escape(str(key))}</dt><dd>{html.escape(_plain(value))}</dd>"
-    for key, value in protocol.items()
-  )
-  return f"<dl>{rows}</dl>" if rows else ""
-
-
-def _plain(value: Any) -> str:
-  return value if isinstance(value, str) else json.dumps(value, default=str)
