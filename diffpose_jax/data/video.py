@@ -127,6 +127,16 @@ def count(
   return found
 
 
+def shown_at(path: pathlib.Path, *, backend: str = "auto") -> list[float]:
+  """Seconds at which a player shows each frame of a file, from 0, in order.
+
+  Nothing is decoded, so frames that are damaged count. Raises ValueError where
+  it cannot be opened.
+  """
+  stamps = sorted(video_writer.choose(backend).stamps(path))
+  return [stamp - stamps[0] for stamp in stamps]
+
+
 def _source(given: pathlib.Path | sources.Source) -> sources.Source:
   return given if isinstance(given, sources.Source) else sources.of(given)
 

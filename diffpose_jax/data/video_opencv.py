@@ -61,6 +61,16 @@ def frames(
     )
 
 
+def stamps(path: pathlib.Path) -> Iterator[float]:
+  """Time stamps in seconds of all packets, in the order of the file.
+
+  Nothing is decoded. Raises ValueError where it cannot be opened.
+  """
+  with _captured(path, [cv2.CAP_PROP_FORMAT, -1]) as capture:
+    while capture.grab():
+      yield capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+
+
 def nothing_decodes(path: pathlib.Path) -> str:
   """The message on a file of which not one frame decodes."""
   return (
@@ -99,14 +109,7 @@ def _retrieved(capture: cv2.VideoCapture, path: pathlib.Path) -> np.ndarray:
 
 def _stamps(path: pathlib.Path) -> list[float]:
   """Time stamps of the first packets, which are not decoded for it."""
-  return list(itertools.islice(_packets(path), video_times.SAMPLE))
-
-
-def _packets(path: pathlib.Path) -> Iterator[float]:
-  """Time stamps of all packets, in the order of the file."""
-  with _captured(path, [cv2.CAP_PROP_FORMAT, -1]) as capture:
-    while capture.grab():
-      yield capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+  return list(itertools.islice(stamps(path), video_times.SAMPLE))
 
 
 @contextlib.contextmanager
@@ -196,7 +199,7 @@ class Encoder:
     """
     self._writer.release()
     try:
-      stored = sum(1 for _ in _packets(self._path))
+      stored = sum(1 for _ in stamps(self._path))
     except ValueError:
       stored = 0
     if stored != self._written:

@@ -9,6 +9,7 @@ is why it is no dependency.
 
 import contextlib
 import functools
+import itertools
 import pathlib
 from collections.abc import Callable, Generator, Iterator
 from fractions import Fraction
@@ -49,12 +50,14 @@ def header(path: pathlib.Path) -> tuple[float, int, tuple[int, int]]:
     stated = float(stream.average_rate or 0)
     seconds = _seconds(container, stream)
     found = stream.frames
-    stamps = _stamps(container, stream)
+    found_stamps = list(
+      itertools.islice(_packets(container, stream), video_times.SAMPLE)
+    )
   with contextlib.closing(_decoded(path)) as decoded:
     first = next(decoded, None)
   if first is None:
     raise ValueError(video_opencv.nothing_decodes(path))
-  fps, exact = video_times.rate(path, stated, stamps)
+  fps, exact = video_times.rate(path, stated, found_stamps)
   hint = found if found and exact else round(seconds * fps)
   return fps, hint, _size(first)
 
@@ -79,6 +82,12 @@ def frames(
         *(path, index, *size[::-1], *first[::-1]),
       )
     yield frame.time, functools.partial(_picture, frame, first)
+
+
+def stamps(path: pathlib.Path) -> Iterator[float]:
+  """Time stamps of all packets that have one; see `video_opencv`."""
+  with _opened(path) as (container, stream):
+    yield from _packets(container, stream)
 
 
 def _decoded(path: pathlib.Path) -> Generator[Any, None, None]:
@@ -137,15 +146,11 @@ def _seconds(container: Any, stream: Any) -> float:
   return max(0, container.duration or 0) / 1e6
 
 
-def _stamps(container: Any, stream: Any) -> list[float]:
-  stamps = []
+def _packets(container: Any, stream: Any) -> Iterator[float]:
   with contextlib.suppress(package().error.FFmpegError):
     for packet in container.demux(stream):
       if packet.pts is not None:
-        stamps.append(float(packet.pts * packet.time_base))
-      if len(stamps) >= video_times.SAMPLE:
-        break
-  return stamps
+        yield float(packet.pts * packet.time_base)
 
 
 @contextlib.contextmanager
