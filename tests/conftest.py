@@ -6,6 +6,7 @@ below it come late.
 
 import functools
 import getpass
+import importlib.util
 import os
 import pathlib
 import signal
@@ -71,6 +72,27 @@ def shared_data():
       f"no real data at {root}; set DIFFPOSE_SHARED_DATA to the folder"
     )
   return root
+
+
+def _chromium():
+  """The module beside this one, which is not part of the package."""
+  path = pathlib.Path(__file__).with_name("chromium.py")
+  spec = importlib.util.spec_from_file_location("chromium", path)
+  assert spec is not None and spec.loader is not None
+  module = importlib.util.module_from_spec(spec)
+  spec.loader.exec_module(module)
+  return module
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory):
+  """A headless Chromium; skips the test where there is none."""
+  chromium = _chromium()
+  if chromium.PATH is None:
+    pytest.skip("no Chromium on PATH")
+  found = chromium.Browser(tmp_path_factory.mktemp("chromium"))
+  yield found
+  found.close()
 
 
 @pytest.fixture(scope="session")
