@@ -50,7 +50,8 @@ def write(path: pathlib.Path, pieces: Iterable[str]) -> None:
   path.parent.mkdir(parents=True, exist_ok=True)
   temporary = path.with_name(f".{path.name}.partial")
   try:
-    with temporary.open("w", encoding="utf-8") as file:
+    # Names of files may hold what is no text.
+    with temporary.open("w", encoding="utf-8", errors="replace") as file:
       file.writelines(pieces)
     os.replace(temporary, path)
   finally:
@@ -66,7 +67,7 @@ def beside(file: pathlib.Path, folder: pathlib.Path) -> str:
   """The address of a file for a page in a folder; not escaped for HTML."""
   # With `a:b.webm` quoted too, which would be taken for a protocol.
   parts = pathlib.Path(os.path.relpath(file, folder)).parts
-  return "/".join(map(urllib.parse.quote, parts))
+  return "/".join(urllib.parse.quote(os.fsencode(part)) for part in parts)
 
 
 def section(heading: str, content: str) -> str:

@@ -78,6 +78,7 @@ def test_style_and_script_follow_those_of_all_pages():
     ("../up.webm", "../up.webm"),
     ("50%#1?.webm", "50%25%231%3F.webm"),
     ("12:30.webm", "12%3A30.webm"),
+    ("\udcff.webm", "%FF.webm"),  # a byte that is no UTF-8
   ],
 )
 def test_addresses_of_files_beside_the_page(name, address):
@@ -93,6 +94,8 @@ def test_data_as_an_address():
 
 def test_a_page_is_written_whole_or_not_at_all(tmp_path):
   path = tmp_path / "new" / "page.html"
+  page.write(path, ["\udcff"])
+  assert path.read_text(encoding="utf-8") == "?"
   page.write(path, ["a", "ü"])
   assert path.read_text(encoding="utf-8") == "aü"
 
