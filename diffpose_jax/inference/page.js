@@ -27,7 +27,8 @@ for (const box of document.querySelectorAll(".sortable")) {
       button.type = "button";
       button.append(...cell.childNodes);
       button.addEventListener("click", () =>
-        sort(column, cell.getAttribute("aria-sort") === "ascending"));
+        sort(column, cell.getAttribute("aria-sort") === "ascending"),
+      );
       cell.append(button);
     });
   }

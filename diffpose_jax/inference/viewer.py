@@ -28,6 +28,7 @@ _SCRIPTS = (
   "timeline",
   "curves",
   "panel",
+  "keys",
   "main",
 )
 _MEDIA = {".webm": "video/webm", ".mp4": "video/mp4"}

@@ -10,7 +10,12 @@ class Curves {
     this.box = byId("curves");
     const share = Math.round(100 * poses.about.ellipses[0].share);
     const kinds = [
-      { title: "Score", read: (row, k) => poses.score(row, k), top: 1, digits: 3 },
+      {
+        title: "Score",
+        read: (row, k) => poses.score(row, k),
+        top: 1,
+        digits: 3,
+      },
       {
         title: `${share} % of errors within`,
         unit: " px",
@@ -61,12 +66,18 @@ class Curves {
   #draw({ kind, picture, scale }, found, k) {
     const width = Math.max(1, picture.clientWidth);
     const line = found ? this.#line(found, kind, k, width) : [];
-    const most = kind.top ?? Math.max(1e-3, ...line.map((at) => at.high)) * 1.05;
+    const most =
+      kind.top ?? Math.max(1e-3, ...line.map((at) => at.high)) * 1.05;
     const up = (value) =>
       HEIGHT - EDGE - (Math.min(value, most) / most) * (HEIGHT - 2 * EDGE);
     const marks = ticks(0, most, 3);
     const parts = marks.map((value) =>
-      makeSvg("line", { class: "grid", x2: width, y1: up(value), y2: up(value) }),
+      makeSvg("line", {
+        class: "grid",
+        x2: width,
+        y1: up(value),
+        y2: up(value),
+      }),
     );
     parts.push(makeSvg("path", { class: "curve", d: this.#path(line, up) }));
     picture.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
@@ -74,7 +85,9 @@ class Curves {
     picture.replaceChildren(...parts);
     scale.replaceChildren(
       ...marks.map((value) => {
-        const mark = make("span", { textContent: Number(value.toPrecision(3)) });
+        const mark = make("span", {
+          textContent: Number(value.toPrecision(3)),
+        });
         mark.style.top = `${up(value)}px`;
         return mark;
       }),
@@ -104,7 +117,14 @@ class Curves {
         last.high = Math.max(last.high, value);
         last.end = value;
       } else {
-        found.push({ x, gap, begin: value, low: value, high: value, end: value });
+        found.push({
+          x,
+          gap,
+          begin: value,
+          low: value,
+          high: value,
+          end: value,
+        });
       }
     }
     return found;

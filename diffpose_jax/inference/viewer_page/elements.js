@@ -54,7 +54,11 @@ function ticks(low, high, about) {
   const power = 10 ** Math.floor(Math.log10(rough));
   const step = [1, 2, 5, 10].find((n) => n * power >= rough * 0.999) * power;
   const found = [];
-  for (let n = Math.ceil(low / step - 1e-9); n * step <= high + step * 1e-9; n++) {
+  for (
+    let n = Math.ceil(low / step - 1e-9);
+    n * step <= high + step * 1e-9;
+    n++
+  ) {
     found.push(n * step);
   }
   return found;

@@ -1,7 +1,5 @@
 // The page as a whole: what is chosen, and what must be drawn anew after it.
 
-const JUMP = 10; // frames of a long step
-
 function blobOf(text, type) {
   const binary = atob(text);
   const bytes = new Uint8Array(binary.length);
@@ -22,9 +20,16 @@ class Viewer {
     const colour = (track) => this.stage.colour(track);
     const go = (frame) => this.clock.go(frame);
     const choose = (track) => this.choose(track);
-    this.timeline = new Timeline(poses, this.span, { go, pick: choose, colour });
+    this.timeline = new Timeline(poses, this.span, {
+      go,
+      pick: choose,
+      colour,
+    });
     this.curves = new Curves(poses, this.span, go);
-    this.panel = new Panel(poses, { choose, joint: (k) => this.chooseJoint(k) });
+    this.panel = new Panel(poses, {
+      choose,
+      joint: (k) => this.chooseJoint(k),
+    });
     this.panel.list(this.timeline.listed);
     byId("time-end").textContent = clockTime(poses.end);
     const last = poses.number(poses.count - 1);
@@ -82,7 +87,10 @@ class Viewer {
   // The row of the chosen person in a frame, or -1.
   #row(frame) {
     if (this.track >= 0) return this.poses.find(frame, this.track);
-    const [first, last] = [this.poses.first[frame], this.poses.first[frame + 1]];
+    const [first, last] = [
+      this.poses.first[frame],
+      this.poses.first[frame + 1],
+    ];
     const there = this.chosen >= first && this.chosen < last;
     return there ? this.chosen : this.poses.find(frame, -1);
   }
@@ -113,7 +121,10 @@ class Viewer {
 
   #tell(asked, shown) {
     const { clock, poses } = this;
-    byId("lanes").style.setProperty("--at", this.span.share(poses.times[asked]));
+    byId("lanes").style.setProperty(
+      "--at",
+      this.span.share(poses.times[asked]),
+    );
     byId("time-now").textContent = clockTime(poses.times[asked]);
     const number = byId("frame");
     if (document.activeElement !== number) number.value = poses.number(asked);
@@ -137,7 +148,8 @@ class Viewer {
     if (!this.curves) return;
     this.timeline.draw();
     this.curves.draw(this.track, this.k);
-    byId("whole").disabled = this.span.length >= this.span.end - this.span.start;
+    byId("whole").disabled =
+      this.span.length >= this.span.end - this.span.start;
     this.#soon();
   }
 
@@ -163,13 +175,15 @@ class Viewer {
     });
     const middle = () => this.poses.times[clock.asked];
     byId("closer").addEventListener("click", () => this.span.zoom(2, middle()));
-    byId("wider").addEventListener("click", () => this.span.zoom(0.5, middle()));
+    byId("wider").addEventListener("click", () =>
+      this.span.zoom(0.5, middle()),
+    );
     byId("whole").addEventListener("click", () => this.span.whole());
     byId("layers").addEventListener("input", () => {
       byId("least-now").textContent = this.#least().toFixed(2);
       this.#soon();
     });
-    document.addEventListener("keydown", (event) => this.#key(event));
+    listenToKeys(this);
     new ResizeObserver(() => this.#fit()).observe(byId("lanes"));
     new ResizeObserver(() => this.#soon()).observe(this.stage.canvas);
     this.#listenToPointer();
@@ -210,56 +224,9 @@ class Viewer {
     const { clientWidth, clientHeight } = this.stage.canvas;
     const room = clientWidth - tip.offsetWidth;
     tip.style.left = `${Math.max(0, Math.min(room, x - tip.offsetWidth / 2))}px`;
-    const above = y - tip.offsetHeight - 16;
-    const below = Math.min(clientHeight - tip.offsetHeight, y + 16);
+    const above = y - tip.offsetHeight - 20;
+    const below = Math.min(clientHeight - tip.offsetHeight, y + 20);
     tip.style.top = `${above < 0 ? below : above}px`;
-  }
-
-  #key(event) {
-    if (event.ctrlKey || event.metaKey || event.altKey) return;
-    const own = event.target.closest?.("input, select, textarea, summary, button");
-    // Buttons and check boxes are pressed by Space alone.
-    const pressed = own?.matches("button, summary, [type=checkbox]");
-    if (own && !(pressed && event.key !== " " && event.key !== "Enter")) return;
-    const action = this.#action(event);
-    if (!action) return;
-    event.preventDefault();
-    action();
-  }
-
-  #action({ key, shiftKey }) {
-    const { clock, span } = this;
-    const long = shiftKey ? JUMP : 1;
-    const now = () => this.poses.times[clock.asked];
-    const actions = {
-      " ": () => clock.toggle(),
-      ArrowLeft: () => this.step(-long),
-      ArrowRight: () => this.step(long),
-      PageUp: () => this.step(-JUMP),
-      PageDown: () => this.step(JUMP),
-      Home: () => this.step(-Infinity),
-      End: () => this.step(Infinity),
-      "[": () => this.#turn(-1),
-      "]": () => this.#turn(1),
-      ",": () => this.#turnJoint(-1),
-      ".": () => this.#turnJoint(1),
-      "+": () => span.zoom(2, now()),
-      "-": () => span.zoom(0.5, now()),
-      0: () => span.whole(),
-    };
-    return actions[key];
-  }
-
-  #turn(by) {
-    const all = this.timeline.listed.map((one) => one.track);
-    if (!all.length) return;
-    const place = all.indexOf(this.track) + by;
-    this.choose(all[(place + all.length) % all.length]);
-  }
-
-  #turnJoint(by) {
-    const { joints } = this.poses;
-    this.chooseJoint((this.k + by + joints) % joints);
   }
 }
 

@@ -8,7 +8,9 @@ class Panel {
     this.joint = byId("joint");
     this.values = byId("values");
     poses.about.joints.forEach((name, k) => {
-      this.joint.append(make("option", { value: k, textContent: spoken(name) }));
+      this.joint.append(
+        make("option", { value: k, textContent: spoken(name) }),
+      );
     });
     this.person.addEventListener("change", () =>
       actions.choose(Number(this.person.value)),
@@ -52,22 +54,19 @@ class Panel {
     this.values.append(list, ...this.#modes(frame, row, k));
   }
 
-  // One line, for beside the pointer.
+  // Two lines, for beside the pointer.
   brief(frame, row, k) {
     const { poses } = this;
     const track = poses.track(row);
-    const parts = [
-      `${track < 0 ? "no identity" : `person ${track}`}, ` +
-        spoken(poses.about.joints[k]),
-      `score ${fixed(poses.score(row, k), 2)}`,
-    ];
+    const who = track < 0 ? "no identity" : `person ${track}`;
+    const parts = [`score ${fixed(poses.score(row, k), 2)}`];
     const within = poses.within(row, k);
     if (Number.isFinite(within)) parts.push(`P(within) ${fixed(within, 2)}`);
     const radius = poses.radius(row, k);
     if (Number.isFinite(radius)) parts.push(`± ${pixels(radius)} px`);
     const modes = poses.modes(frame, row, k).length;
     if (modes) parts.push(`${modes} modes`);
-    return parts.join(" · ");
+    return `${who}, ${spoken(poses.about.joints[k])}\n${parts.join(" · ")}`;
   }
 
   #option(track) {

@@ -1,6 +1,11 @@
 // The poses of the page, out of its compressed numbers.
 
-const KINDS = { i4: Int32Array, i2: Int16Array, u2: Uint16Array, u1: Uint8Array };
+const KINDS = {
+  i4: Int32Array,
+  i2: Int16Array,
+  u2: Uint16Array,
+  u1: Uint8Array,
+};
 const TICKS = 10000; // a second
 
 async function inflated(text) {
@@ -90,7 +95,8 @@ class Poses {
 
   rows(frame) {
     const found = [];
-    for (let r = this.first[frame]; r < this.first[frame + 1]; r++) found.push(r);
+    for (let r = this.first[frame]; r < this.first[frame + 1]; r++)
+      found.push(r);
     return found;
   }
 
@@ -215,7 +221,8 @@ class Poses {
     for (let frame = 0; frame < this.count; frame++) {
       for (let r = this.first[frame]; r < this.first[frame + 1]; r++) {
         const track = this.columns.track[r];
-        if (!found.has(track)) found.set(track, { track, rows: [], frames: [] });
+        if (!found.has(track))
+          found.set(track, { track, rows: [], frames: [] });
         const own = found.get(track);
         own.rows.push(r);
         if (own.frames.at(-1) !== frame) own.frames.push(frame);

@@ -27,7 +27,11 @@ class Stage {
       });
     }
     for (const one of marked) {
-      this.#joint(pen, frame, one, { ellipses: true, samples: true, modes: true });
+      this.#joint(pen, frame, one, {
+        ellipses: true,
+        samples: true,
+        modes: true,
+      });
       this.#ring(pen, this.poses.joint(one.row, one.k));
       for (const { at, share } of poses.modes(frame, one.row, one.k)) {
         const [x, y] = this.place(at);
@@ -223,7 +227,10 @@ class Stage {
     const wide = pen.measureText(track).width + 8;
     const room = this.canvas.clientWidth - wide;
     const x = Math.max(0, Math.min(room, this.#px(box[0])));
-    const y = Math.max(16, Math.min(this.canvas.clientHeight, this.#px(box[1])));
+    const y = Math.max(
+      16,
+      Math.min(this.canvas.clientHeight, this.#px(box[1])),
+    );
     pen.fillStyle = this.colour(track);
     pen.fillRect(x, y - 16, wide, 16);
     pen.fillStyle = OUTLINE;

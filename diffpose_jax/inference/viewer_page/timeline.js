@@ -103,7 +103,7 @@ class Timeline {
   #bars(frames) {
     const { times, end } = this.poses;
     let path = "";
-    for (let i = 0; i < frames.length; ) {
+    for (let i = 0; i < frames.length;) {
       let last = i;
       while (frames[last + 1] === frames[last] + 1) last++;
       const until = times[frames[last] + 1] ?? end;
