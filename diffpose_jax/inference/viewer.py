@@ -66,20 +66,19 @@ def write(
     ValueError: there are no frames or they are not in order, people have not the
       skeleton's joints, or the video is none that a browser plays.
   """
+  film = _film(video, path.parent, embed)
+  shown = [] if video is None else videos.shown_at(video)
   found = viewer_data.survey(head, frames)
   kept = viewer_data.thin(found, viewer_data.MOST)
   columns, step = viewer_data.pack(head, frames, found, kept)
-  film = _film(video, path.parent, embed)
   notes = _notes(found, kept, film)
-  if video is not None:
-    shown = videos.shown_at(video)
-    if len(shown) == found.frames:
-      columns["shown"] = viewer_data.times(shown[:: kept.every])
-    else:
-      notes.append(
-        f"The video has {len(shown)} frames, the poses are of {found.frames}: "
-        "they may not lie where they should."
-      )
+  if len(shown) == found.frames:
+    columns["shown"] = viewer_data.times(shown[:: kept.every])
+  elif film:
+    notes.append(
+      f"The video has {len(shown)} frames, the poses are of {found.frames}: "
+      "they may not lie where they should."
+    )
   about = _about(head, found, kept, step)
   about["video"] = film and {k: v for k, v in film.items() if k != "data"}
   content = json.dumps({"about": about, "columns": columns})

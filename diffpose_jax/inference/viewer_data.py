@@ -87,7 +87,7 @@ def survey(head: poses.Head, frames: Iterable[annotations.Frame]) -> Survey:
       if person.samples is not None:
         members = max(members, len(person.samples))
         away = np.abs(person.samples - person.joints)[:, person.labelled]
-        reach = max(reach, float(np.nanmax(away, initial=0)))
+        reach = max(reach, float(away[np.isfinite(away)].max(initial=0)))
   if not count:
     raise ValueError(f"{head.source}: no frames, so no page to view them")
   if not known.any():
@@ -202,25 +202,25 @@ def _add_person(
   joints: Sequence[int],
 ) -> None:
   rows = list(joints)
-  nothing = np.full(len(rows), np.nan)
-  known = person.labelled[rows, None]
   box = np.full(4, np.nan) if person.box is None else person.box
   columns["track"].add(max(person.track_id, -1))
   columns["box"].add(box * _HUNDREDTHS)
   columns["box_score"].add(person.box_score * _THOUSANDTHS)
-  columns["joint"].add(
-    np.where(known, person.joints[rows], np.nan) * _HUNDREDTHS
-  )
-  scores, within = (
-    nothing if given is None else given[rows]
-    for given in (person.scores, person.within)
-  )
-  columns["score"].add(scores * _THOUSANDTHS)
-  columns["within"].add(within * _THOUSANDTHS)
-  scale = np.full((len(rows), 3), np.nan)
-  if person.scale is not None:
-    scale = person.scale[rows][:, (0, 0, 1), (0, 1, 1)]
-  columns["scale"].add(scale * _HUNDREDTHS)
+  scale = person.scale
+  if scale is not None:
+    scale = scale[:, (0, 0, 1), (0, 1, 1)]
+  # Of a joint that is not predicted nothing is known.
+  known = person.labelled[rows]
+  for name, values, shape, digits in (
+    ("joint", person.joints, (2,), _HUNDREDTHS),
+    ("score", person.scores, (), _THOUSANDTHS),
+    ("scale", scale, (3,), _HUNDREDTHS),
+    ("within", person.within, (), _THOUSANDTHS),
+  ):
+    found = np.full((len(rows), *shape), np.nan)
+    if values is not None:
+      found[known] = values[rows][known]
+    columns[name].add(found * digits)
 
 
 def _add_samples(

@@ -259,6 +259,15 @@ def test_keys_step_by_frames(browser, page):
     for name, how, index in steps:
       assert opened.key(name, **how) == index, name
       _shown(opened, index)
+    person = "document.getElementById('person').value"
+    joint = "document.getElementById('joint').selectedOptions[0].text"
+    assert [opened.run(person), opened.run(joint)] == ["4", "left ankle"]
+    for key in "].":
+      opened.key(key)
+    assert [opened.run(person), opened.run(joint)] == ["9", "right wrist"]
+    for key in "[,":
+      opened.key(key)
+    assert [opened.run(person), opened.run(joint)] == ["4", "left ankle"]
     # In a field the keys are the field's.
     opened.run("document.getElementById('frame').focus()")
     assert opened.key("ArrowRight") == 0
@@ -432,7 +441,7 @@ def test_a_crowd(browser, tmp_path):
   """200 people in a frame, and some without identity; no video at all."""
 
   def people(index):
-    crowd = [_person(index + i // 20, track=i) for i in range(200)]
+    crowd = [_person(index + i // 20, track=i + 60 * index) for i in range(200)]
     lost = _person(index, track=-1)
     lost.joints[WRIST] = (160, 210)
     return [*crowd, lost]
@@ -440,7 +449,12 @@ def test_a_crowd(browser, tmp_path):
   path = tmp_path / "crowd.html"
   viewer.write(path, _head(), _frames(people, count=3), None)
   with _open(browser, path) as opened:
-    assert opened.run("document.querySelectorAll('#rows button').length") == 201
+    # Of 320 identities and none those who are there most.
+    assert opened.run("document.querySelectorAll('#rows button').length") == 300
+    unlisted = opened.run("words('unlisted')")
+    assert unlisted.startswith(
+      "21 more identities, each there in at most 1 frame,"
+    )
     assert opened.run("document.getElementById('rows').clientHeight") < 300
     assert opened.run("document.getElementById('video')") is None
     assert opened.key("ArrowRight") == 1
@@ -451,6 +465,24 @@ def test_a_crowd(browser, tmp_path):
     )
     assert opened.run("document.getElementById('no-curve').hidden") is False
     assert "160.00, 210.00" in opened.run("words('values')")
+
+
+def test_odd_sizes_lie_over_their_picture(browser, tmp_path):
+  """The file has a row and a column more than the picture."""
+  size = (181, 267)
+  film = tmp_path / "odd.webm"
+  with video.Writer(film, fps=9.0, size=size, backend="opencv") as writer:
+    writer.write(np.full((*size, 3), 90, np.uint8))
+  path = tmp_path / "odd.html"
+  head = poses.Head("odd", "odd.mp4", 9.0, *size, POSETRACK, {})
+  viewer.write(path, head, _frames(count=1), film)
+  with _open(browser, path) as opened:
+    sizes = opened.run(
+      "[film, stage()].map((e) => e.getBoundingClientRect())"
+      ".map(({width, height}) => [width, height])"
+    )
+    ratio = np.divide(*sizes)
+    np.testing.assert_allclose(ratio, [268 / 267, 182 / 181], atol=1e-4)
 
 
 def test_names_are_not_run(browser, tmp_path):

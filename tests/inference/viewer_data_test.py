@@ -115,10 +115,16 @@ def test_what_is_not_known():
   half.labelled[5] = False
   got, _ = _packed([_frame(0, bare, half)])
   assert (got["box"][:4] == UNKNOWN["i4"]).all()
-  assert (got["scale"][:9] == UNKNOWN["i4"]).all()
-  for name in ("score", "within"):
-    assert (got[name][:3] == UNKNOWN["u2"]).all()
-    assert (got[name][3:] != UNKNOWN["u2"]).all()
+  # Of the second person, a joint that is not predicted.
+  lacking = np.array([[1, 1, 1], [0, 1, 0]])
+  for name, unknown in (
+    ("score", UNKNOWN["u2"]),
+    ("within", UNKNOWN["u2"]),
+    ("scale", UNKNOWN["i4"]),
+  ):
+    found = got[name].reshape(2, 3, -1)
+    np.testing.assert_array_equal((found == unknown).all(axis=2), lacking)
+    np.testing.assert_array_equal((found == unknown).any(axis=2), lacking)
   joint = got["joint"].reshape(2, 3, 2)
   np.testing.assert_array_equal(
     (joint == UNKNOWN["i4"]).all(axis=2), [[0, 0, 0], [0, 1, 0]]
@@ -152,6 +158,18 @@ def test_steps_are_longer_where_a_sample_is_far():
   assert 0.05 < step < 0.06
   away = got["sample"].reshape(4, 3, 2)[2, 1] * step
   np.testing.assert_allclose(away, [-1700, 3], atol=step / 2 + 1e-3)
+
+
+def test_samples_that_are_not_finite():
+  person = _person(0)
+  assert person.samples is not None
+  person.samples[1, 5], person.samples[2, 10] = np.nan, np.inf
+  got, step = _packed([_frame(0, person)])
+  assert step == 0.01
+  unknown = got["sample"].reshape(4, 3, 2) == UNKNOWN["i2"]
+  expected = np.zeros((4, 3), bool)
+  expected[1, 1] = expected[2, 2] = True
+  np.testing.assert_array_equal(unknown.all(axis=2), expected)
 
 
 def test_modes_are_kept_of_joints_that_have_several():

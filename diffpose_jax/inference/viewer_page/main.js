@@ -74,12 +74,13 @@ class Viewer {
     const few = rows.filter((_, i) => i % Math.ceil(rows.length / 200) === 0);
     const mean = (k) => {
       const found = few.map((row) => this.poses.score(row, k));
-      const known = found.filter(Number.isFinite);
-      return known.reduce((sum, one) => sum + one, 0) / (known.length || NaN);
+      const sound = found.filter(Number.isFinite);
+      const sum = sound.reduce((total, one) => total + one, 0);
+      return sound.length ? sum / sound.length : Infinity;
     };
     let best = 0;
     for (let k = 1; k < this.poses.joints; k++) {
-      if (!(mean(best) <= mean(k))) best = k;
+      if (mean(k) < mean(best)) best = k;
     }
     return best;
   }
@@ -230,12 +231,22 @@ class Viewer {
   }
 }
 
+// Video of an odd size has a row or column more, which is not of the picture.
+function trim(video, { width, height }) {
+  video.addEventListener("loadedmetadata", () => {
+    const more = (own, size) => (own === size + 1 ? own / size : 1);
+    video.style.width = `${100 * more(video.videoWidth, width)}%`;
+    video.style.height = `${100 * more(video.videoHeight, height)}%`;
+  });
+}
+
 async function start() {
   const { about, columns } = JSON.parse(byId("numbers").textContent);
   byId("numbers").remove();
   const poses = await Poses.read(about, columns);
   let video = byId("video");
   if (about.video) {
+    trim(video, about);
     video.addEventListener("error", () => {
       byId("no-video").hidden = false;
       viewer.clock.lose();

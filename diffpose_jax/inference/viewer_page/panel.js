@@ -102,7 +102,7 @@ class Panel {
     if (!found.length) return [];
     const list = make("ul", { className: "modes" });
     for (const { at, share, spread } of found) {
-      const bar = make("span", { className: "bar" });
+      const bar = make("span", { className: "share" });
       bar.style.width = `${100 * share}%`;
       const where = at.map((v) => fixed(v, 1)).join(", ");
       const alone = Number.isNaN(spread);

@@ -65,9 +65,10 @@ class Timeline {
     const chosen = new Set(most.slice(0, LISTED));
     if (all.length > LISTED) {
       const longest = most[LISTED].frames.length;
+      const frames = longest === 1 ? "1 frame" : `${longest} frames`;
       byId("unlisted").textContent =
-        `${all.length - LISTED} more identities, each in ${longest} frames or ` +
-        "fewer, have no line here; choose them in the picture.";
+        `${all.length - LISTED} more identities, each there in at most ` +
+        `${frames}, have no line here; choose them in the picture.`;
     }
     return all.filter((one) => chosen.has(one));
   }
