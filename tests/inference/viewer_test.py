@@ -3,6 +3,7 @@
 import base64
 import html.parser
 import json
+import pathlib
 import re
 import zlib
 
@@ -99,6 +100,12 @@ def test_it_is_one_file_that_asks_for_nothing(tmp_path, film):
   assert "walk.mp4" in "".join(page.texts)
   style = re.search(r"<style>(.*?)</style>", path.read_text(), re.DOTALL)
   assert style and "url(" not in style[1] and "@import" not in style[1]
+
+
+def test_all_parts_of_the_page_are_used():
+  folder = pathlib.Path(viewer.__file__).with_name("viewer_page")
+  used = {"style.css", "body.html", *(f"{s}.js" for s in viewer._SCRIPTS)}
+  assert {path.name for path in folder.iterdir()} == used
 
 
 def test_what_it_is_told(tmp_path):
