@@ -9,6 +9,7 @@ measurement elsewhere.
 import json
 import math
 import pathlib
+import re
 
 import ml_collections
 
@@ -232,6 +233,10 @@ def check(config: ml_collections.ConfigDict) -> None:
       )
   for key in ("data.size", "data.synthetic.size"):
     _check_size(key, _get(config, key))
+  for key in _PLACES:
+    value = _get(config, key)
+    for place in (value,) if isinstance(value, str) else value:
+      check_place(key, place)
   _check_together(config)
 
 
@@ -287,6 +292,16 @@ _SHARES = {  # from 0 to the highest that can work
   "train.ema": 1,
   "evaluate.eta": 1,
 }
+# Paths of files and folders, or several.
+_PLACES = (
+  "data.root",
+  "data.prepared",
+  "data.mixture",
+  "model.init_from",
+  "train.resume",
+  "train.init_from",
+  "evaluate.boxes",
+)
 CHOICES = {
   "data.name": (
     "posetrack17",
@@ -313,6 +328,19 @@ CHOICES = {
   "train.schedule": ("step", "cosine"),
   "evaluate.decode": ("refine", "quarter"),
 }
+
+
+def check_place(name: str, place: str) -> None:
+  """Raises ValueError for an address, which would be taken for a folder's name.
+
+  `name` is the flag or key.
+  """
+  if re.match(r"[a-z][a-z0-9+.-]*://", place, re.IGNORECASE):
+    raise ValueError(
+      f"{name}={place} is an address, not a path on a disk; copy it to a disk "
+      "(buckets: launch/prepare_data.sh, launch/mirror.sh) or mount it, see "
+      "docs/launch.md"
+    )
 
 
 def _check_size(key: str, size: tuple) -> None:

@@ -23,6 +23,7 @@ from absl import flags, logging
 from ml_collections import config_flags
 
 from diffpose_jax import compile_cache, supervisor, verbs
+from diffpose_jax import config as config_lib
 
 PACKAGE = pathlib.Path(__file__).resolve().parent
 DEFAULT_VERB = "train"
@@ -126,6 +127,9 @@ def parse(name: str, verb: verbs.Verb, arguments: list[str]) -> dict[str, Any]:
       f"{name}: unexpected argument {rest[0]!r}; a flag's value follows '=' "
       "and the verb comes first"
     )
+  for flag in verb.flags:
+    if isinstance(values[flag].value, str):
+      config_lib.check_place(f"--{flag}", values[flag].value)
   given = {
     flag: verbs.FLAGS[flag][0](values[flag].value)
     if verbs.FLAGS[flag][0] is pathlib.Path

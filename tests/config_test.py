@@ -97,6 +97,18 @@ def test_a_backbone_may_be_frozen_that_was_loaded(key):
     (dict(train__layer_decay=0.0), "train.layer_decay is 0.0, .* above 0"),
     (dict(train__layer_decay=1.1), "layer_decay is 1.1, .* from 0 to 1"),
     (
+      dict(data__prepared="gs://bucket/data"),
+      "data.prepared=gs://bucket/data is an address, not a path on a disk",
+    ),
+    (
+      dict(data__mixture=("/a", "s3://b/c"), data__shares=(0.2, 0.2)),
+      "data.mixture=s3://b/c is an address",
+    ),
+    (
+      dict(train__resume="gs://bucket/run"),
+      "train.resume=gs://bucket/run is an address",
+    ),
+    (
       dict(model__init_from="a.pth", train__init_from="runs/b"),
       "model.init_from 'a.pth' and train.init_from 'runs/b' both give .* one$",
     ),

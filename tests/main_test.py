@@ -199,6 +199,10 @@ def test_a_dash_in_a_value_stays(calls):
     (["evaluate", "--gt=a", "--pred=b", "--out=c", "--steps=4"], "--steps"),
     (["evaluate", "--weights=a", "--gt=b"], "--gt --pred --out, or --weights"),
     (["--workdir=w"], "train needs --config"),
+    (
+      ["evaluate", "--weights=gs://bucket/run"],
+      "--weights=gs://bucket/run is an address, not a path on a disk; copy it",
+    ),
     (["--config"], "--config"),
     (
       ["evaluate", "--weights=a", "--process=1"],
@@ -230,6 +234,17 @@ def test_wrong_overrides(capsys, calls, config_file, override, message):
   arguments = [f"--config={config_file}", f"--config.{override}"]
   assert message in refused(capsys, *arguments)
   assert not calls
+
+
+def test_a_workdir_in_a_bucket_makes_no_folder_of_that_name(
+  capsys, calls, config_file, tmp_path, monkeypatch
+):
+  monkeypatch.chdir(tmp_path)
+  there = sorted(tmp_path.iterdir())
+  for place in ("gs://bucket/run", "s3://bucket/run", "file:///run"):
+    arguments = [f"--config={config_file}", f"--workdir={place}"]
+    assert f"--workdir={place} is an address" in refused(capsys, *arguments)
+  assert sorted(tmp_path.iterdir()) == there and not calls
 
 
 def test_override_before_the_config_file(capsys, calls, config_file):
