@@ -33,7 +33,7 @@ pip() { # in an environment of scratch
 step "build"
 run rm -rf "$dist"
 run "${interpreters[0]}" -m venv "$scratch/build"
-pip build install build twine
+pip build install build twine uv
 run "$scratch/build/bin/python" -m build --outdir "$dist" "$root"
 run "$scratch/build/bin/python" -m twine check --strict "$dist"/*
 wheel=$dist/diffpose_jax-VERSION-py3-none-any.whl
@@ -49,8 +49,6 @@ if [[ -z $dry_run ]]; then
     fail "see [tool.hatch.build.targets.sdist] of pyproject.toml"
 fi
 
-# Extras of a GPU or TPU are large, and the same for every Python.
-extras=cpu,video,detect
 for python in "${interpreters[@]}"; do
   step "$python, from the wheel"
   name=$(basename "$python")
@@ -63,7 +61,11 @@ for python in "${interpreters[@]}"; do
     --config=configs/synthetic.py "--workdir=$name" --dry_run \
     --config.data.synthetic.train_videos=2 \
     --config.data.synthetic.val_videos=1 --config.train.batch=8
-  pip "$name" install --dry-run "${wheel}[$extras]"
-  extras=cpu,video,detect,cuda,tpu
+  pip "$name" install --dry-run "${wheel}[cpu,video,detect]"
+  # uv reads what these need and does not fetch their gigabytes, as pip would.
+  for extra in cuda tpu; do
+    run "$scratch/build/bin/uv" pip install --quiet --dry-run \
+      --python "$scratch/$name/bin/python" "${wheel}[$extra]"
+  done
 done
 step "done: $wheel"
