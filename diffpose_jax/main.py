@@ -128,8 +128,9 @@ def parse(name: str, verb: verbs.Verb, arguments: list[str]) -> dict[str, Any]:
       "and the verb comes first"
     )
   for flag in verb.flags:
-    if isinstance(values[flag].value, str):
-      config_lib.check_place(f"--{flag}", values[flag].value)
+    text = values[flag].value
+    if isinstance(text, str):
+      config_lib.check_place(f"--{flag}", text)
   given = {
     flag: verbs.FLAGS[flag][0](values[flag].value)
     if verbs.FLAGS[flag][0] is pathlib.Path

@@ -24,5 +24,6 @@ environment=$root/.cache/audit
   run "$environment/bin/python" -m pip --disable-pip-version-check --quiet \
     install "pip-audit>=2.10"
 }
-# They are exact, so that nothing is to be resolved or installed.
-run "$environment/bin/pip-audit" --disable-pip --no-deps "${files[@]}"
+# They are exact, so that nothing is to be resolved or installed. What could not
+# be looked up is an error, too.
+run "$environment/bin/pip-audit" --strict --disable-pip --no-deps "${files[@]}"

@@ -44,7 +44,7 @@ def test_the_audit_looks_up_each_lock(shell):
   done = shell.run("audit.sh", "--dry-run", env={"DIFFPOSE_PYTHON": "python3"})
   assert done.returncode == 0 and shell.calls() == []
   last = done.stdout.splitlines()[-1]
-  assert "pip-audit --disable-pip --no-deps " in last
+  assert "pip-audit --strict --disable-pip --no-deps " in last
   for extra in ("cpu", "cuda", "tpu"):
     for python in ("py311", "py312"):
       assert f"/launch/locks/{extra}-{python}.txt" in last
