@@ -2,13 +2,15 @@
 # What tpu.sh runs on each host of a TPU slice: installs this copy of the project
 # and trains in the background, as a unit of systemd.
 #
-#   launch/host.sh setup [--disk=HOST:/EXPORT] [--extra=tpu] [--dry-run]
+#   launch/host.sh setup [--disk=HOST:/EXPORT] [--data=gs://...] [--extra=tpu]
+#                        [--dry-run]
 #   launch/host.sh start --workdir=DIR [--bucket=gs://...] [--every=S]
 #                        [--times=N] [--dry-run] -- --config=FILE MORE FLAGS
 #   launch/host.sh status | log | stop [--dry-run]
 #
 #   --disk=...     an NFS export, such as Filestore's, mounted at /mnt/diffpose;
 #                  runs go to /mnt/diffpose/runs
+#   --data=...     prepared data, copied to ~/diffpose-data, see prepare_data.sh
 #   --workdir=DIR  of many hosts: on that disk
 #   --bucket=...   keeps a copy of the workdir there, see mirror.sh; one host only
 #
@@ -19,7 +21,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 verb=${1:-}
 shift || true
-flags "disk extra workdir bucket every times" "" "$@"
+flags "disk data extra workdir bucket every times" "" "$@"
 unit=diffpose
 mount=${DIFFPOSE_MOUNT:-/mnt/diffpose}
 metadata=http://metadata.google.internal/computeMetadata/v1/instance/attributes
@@ -51,6 +53,7 @@ sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
 
 setup() {
   may disk '[A-Za-z0-9.-]+:/[A-Za-z0-9_./-]+' "HOST:/EXPORT"
+  may data "$BUCKET" "gs://BUCKET/PATH"
   may extra 'cpu|cuda|tpu' "cpu, cuda or tpu"
   if [[ -n $disk ]] && ! mountpoint -q "$mount" 2>/dev/null; then
     run sudo apt-get install --yes --quiet nfs-common
@@ -62,6 +65,8 @@ setup() {
   local python
   find_python
   run "$here/setup.sh" "$python" "$root/.venv" "${extra:-tpu}"
+  [[ -z $data ]] ||
+    run "$here/prepare_data.sh" get "--out=$HOME/diffpose-data" "--bucket=$data"
 }
 
 property() { # of the unit, as systemd says it

@@ -4,7 +4,7 @@
 #   launch/tpu.sh create --name=N --zone=Z --type=T [--version=V] [--project=P]
 #                        [--spot | --reserved] [--network=N]
 #   launch/tpu.sh setup  --name=N --zone=Z [--project=P] [--disk=HOST:/EXPORT]
-#                        [--committed-only]
+#                        [--data=gs://...] [--committed-only]
 #   launch/tpu.sh run    --name=N --zone=Z [--project=P] --workdir=DIR
 #                        [--bucket=gs://...] [--every=S] [--times=N]
 #                        -- --config=FILE MORE FLAGS
@@ -15,6 +15,8 @@
 #   --type=T       such as v5litepod-8, v6e-16; --version: its software
 #   --disk=...     an NFS export, such as Filestore's, for all hosts; it is
 #                  mounted at /mnt/diffpose. A workdir of several hosts lies there
+#   --data=...     prepared data, copied to each host: ../diffpose-data for the
+#                  run, see prepare_data.sh
 #   --bucket=...   one host: keeps a copy of the workdir there, see mirror.sh
 #   --recreate     keep: a preempted slice is deleted and asked for again
 #   --committed-only   setup: leave out what is not committed, and say nothing
@@ -32,7 +34,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 verb=${1:-}
 shift || true
 given=("$@")
-flags "name zone type version project network disk workdir bucket every times \
+flags "name zone type version project network disk data workdir bucket every times \
 poll" "spot reserved committed-only recreate yes" "$@"
 
 check() { # what every verb needs
@@ -91,6 +93,7 @@ create() {
 
 setup() {
   may disk '[A-Za-z0-9.-]+:/[A-Za-z0-9_./-]+' "HOST:/EXPORT"
+  may data "$BUCKET" "gs://BUCKET/PATH"
   git -C "$root" rev-parse HEAD >/dev/null 2>&1 ||
     fail "$root is no git checkout, so that what to copy is not known"
   [[ -n $committed_only || -z $(git -C "$root" status --porcelain) ]] ||
@@ -110,7 +113,7 @@ setup() {
   run gcloud compute tpus tpu-vm scp "$archive" "$name:$to.tar.gz" \
     "${where[@]}" --worker=all
   on all "tar -xzf $to.tar.gz && echo $commit > $to/COMMIT && $(
-    there setup ${disk:+"--disk=$disk"}
+    there setup ${disk:+"--disk=$disk"} ${data:+"--data=$data"}
   )"
 }
 

@@ -154,6 +154,17 @@ def test_setup_mounts_the_disk_once(host):
   assert mounted.stdout.splitlines() == lines[-1:]
 
 
+def test_setup_fetches_the_data_for_the_run(host):
+  words = ("setup", "--data=gs://bkt/set", "--dry-run")
+  lines = host.run("host.sh", *words).stdout.splitlines()
+  home = host.environment["HOME"]
+  assert lines[-1].split()[0].endswith("/prepare_data.sh")
+  assert lines[-1].split()[1:] == [
+    *("get", f"--out={home}/diffpose-data", "--bucket=gs://bkt/set")
+  ]
+  assert lines[-2].split()[0].endswith("/setup.sh")
+
+
 OLD = """
 [[ $1 != -c ]] || exit 1
 [[ "$*" != "-m uv python find 3.12" ]] || echo /uv/python

@@ -68,7 +68,13 @@ def test_create(shell, checkout, words, version, more):
 
 def test_setup_copies_the_commit_and_installs_it(shell, checkout):
   shell.stand_in("gcloud", '[[ $4 != scp ]] || cp "$5" "$HOME/sent.tar.gz"')
-  done = shell.run(_script(checkout), "setup", *WHERE, "--disk=10.0.0.2:/share")
+  done = shell.run(
+    _script(checkout),
+    "setup",
+    *WHERE,
+    "--disk=10.0.0.2:/share",
+    "--data=gs://bkt/set",
+  )
   assert done.returncode == 0, done.stderr
   commit = _commit(checkout)
   folder = f"diffpose_jax-{commit[:12]}"
@@ -81,7 +87,8 @@ def test_setup_copies_the_commit_and_installs_it(shell, checkout):
   ]
   assert ssh[-1] == (
     f"--command=tar -xzf {folder}.tar.gz && echo {commit} > {folder}/COMMIT && "
-    f"cd {folder} && launch/host.sh setup --disk=10.0.0.2:/share"
+    f"cd {folder} && launch/host.sh setup --disk=10.0.0.2:/share "
+    "--data=gs://bkt/set"
   )
   with tarfile.open(shell.folder / "home" / "sent.tar.gz") as sent:
     names = sent.getnames()
@@ -260,6 +267,7 @@ def test_keep_prints_one_round_in_a_dry_run(shell, checkout):
     (("run", *WHERE, *RUN[1:]), "--workdir is missing"),
     (("run", *WHERE, "--workdir=a b", *RUN[1:]), "is not a folder, without"),
     (("run", *WHERE, "--bucket=b", *RUN), "--bucket=b is not gs://BUCKET/PATH"),
+    (("setup", *WHERE, "--data=set"), "--data=set is not gs://BUCKET/PATH"),
     (("setup", *WHERE, "--disk=share"), "--disk=share is not HOST:/EXPORT"),
     (("keep", *WHERE, *RUN), "--type is missing"),
     (("keep", *WHERE, *CREATE, "--workdir=a"), "--config=FILE is missing"),
