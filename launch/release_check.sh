@@ -61,7 +61,7 @@ for python in "${interpreters[@]}"; do
     --config=configs/synthetic.py "--workdir=$name" --dry_run \
     --config.data.synthetic.train_videos=2 \
     --config.data.synthetic.val_videos=1 --config.train.batch=8
-  pip "$name" install --dry-run "${wheel}[cpu,video,detect]"
+  pip "$name" install --dry-run "${wheel}[cpu,video,detect,hdf5]"
   # uv reads what these need and does not fetch their gigabytes, as pip would.
   for extra in cuda tpu; do
     run "$scratch/build/bin/uv" pip install --quiet --dry-run \

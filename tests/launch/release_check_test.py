@@ -19,7 +19,7 @@ def test_the_release_check_tries_the_wheel_of_each_python(shell):
     assert mine[2].startswith("env --chdir=") and mine[2].endswith(" doctor")
     assert "--config=configs/synthetic.py" in mine[3]
     assert "--dry_run" in mine[3] and mine[3].startswith("env --chdir=")
-    assert mine[4].endswith(r"whl\[cpu\,video\,detect\]")
+    assert mine[4].endswith(r"whl\[cpu\,video\,detect\,hdf5\]")
     for line, extra in zip(mine[5:], ("cuda", "tpu"), strict=True):
       assert "uv pip install --quiet --dry-run --python " in line
       assert line.endswith(rf"whl\[{extra}\]")
