@@ -14,8 +14,9 @@ LAUNCH = REPO / "launch"
 # Writes down how it was called, as a dry run would print it; then does what the
 # test gave it to do.
 STAND_IN = """#!/bin/bash
-{ printf '%q' "${0##*/}"; for a in "$@"; do printf ' %q' "$a"; done; echo; } \
-  >>"$CALLS"
+printf -v line ' %q' "${0##*/}" "$@"
+# In one piece: several may be called at once.
+printf '%s\n' "${line:1}" >>"$CALLS"
 """
 # `gcloud storage` on a folder in the place of Google's buckets.
 STORAGE = r"""
