@@ -27,7 +27,12 @@ class Ahead(Generic[T]):
   """
 
   def __init__(
-    self, iterator: Iterable[T], frames: int = 8, *, bytes: int = BYTES
+    self,
+    iterator: Iterable[T],
+    frames: int = 8,
+    *,
+    bytes: int = BYTES,
+    decodes: bool = True,
   ) -> None:
     """Starts the thread.
 
@@ -36,13 +41,17 @@ class Ahead(Generic[T]):
       frames: items that may wait, ≥ 1.
       bytes: that the arrays in them may have together. One item may always
         wait, however large it is.
+      decodes: whether decoders' threads are its own, see `cpu_seconds`.
     """
     if frames < 1:
       raise ValueError(f"frames is {frames}; give 1 or more")
     self._shared: _Shared[T] = _Shared(frames, bytes)
     # The thread holds no reference to this object, so it can be collected.
     thread = threading.Thread(
-      target=_run, args=(iterator, self._shared), name="ahead", daemon=True
+      target=_run,
+      args=(iterator, self._shared, decodes),
+      name="ahead",
+      daemon=True,
     )
     thread.start()
     # Called at the end of the program too: a thread that is then still inside
@@ -58,6 +67,11 @@ class Ahead(Generic[T]):
     reader beside it are counted too.
     """
     return self._shared.cpu_seconds
+
+  @property
+  def wall_seconds(self) -> float:
+    """Seconds on the clock in which the iterator was at work so far."""
+    return self._shared.wall_seconds
 
   def __iter__(self) -> Iterator[T]:
     return self
@@ -81,6 +95,7 @@ class _Shared(Generic[T]):
 
   def __init__(self, frames: int, most: int) -> None:
     self.cpu_seconds = 0.0
+    self.wall_seconds = 0.0
     self._changed = threading.Condition()
     self._items: collections.deque[tuple[T, int]] = collections.deque()
     self._frames = frames
@@ -143,7 +158,7 @@ def _end(shared: _Shared, thread: threading.Thread) -> None:
     thread.join()
 
 
-def _run(iterable: Iterable[T], shared: _Shared[T]) -> None:
+def _run(iterable: Iterable[T], shared: _Shared, decodes: bool) -> None:
   """The thread: items go into `shared` until they end or are not wanted."""
   before = _tasks()
   began = time.thread_time()
@@ -151,9 +166,9 @@ def _run(iterable: Iterable[T], shared: _Shared[T]) -> None:
   error = None
   iterator = iter(iterable)
   try:
-    for item in iterator:
+    for item in _timed(iterator, shared):
       # Threads of a decoder vanish with it, and their time with them.
-      others = max(others, _decoding(before))
+      others = max(others, _decoding(before)) if decodes else 0.0
       shared.cpu_seconds = time.thread_time() - began + others
       if not shared.put(item):
         break
@@ -166,6 +181,15 @@ def _run(iterable: Iterable[T], shared: _Shared[T]) -> None:
     error = error or caught
   shared.cpu_seconds = time.thread_time() - began + others
   shared.finish(error)
+
+
+def _timed(iterator: Iterator[T], shared: _Shared) -> Iterator[T]:
+  """The items, while `shared` counts the seconds that they take."""
+  began = time.perf_counter()
+  for item in iterator:
+    shared.wall_seconds += time.perf_counter() - began
+    yield item
+    began = time.perf_counter()
 
 
 def _size(item: object) -> int:

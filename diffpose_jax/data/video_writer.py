@@ -1,10 +1,12 @@
 """Annotated video, in a format that a browser plays."""
 
 import collections
+import contextlib
 import os
 import pathlib
 import shutil
 import time as clock
+from collections.abc import Iterator
 from concurrent import futures
 
 import cv2
@@ -56,6 +58,7 @@ class Writer:
     self._size = size
     self._written = 0
     self._cpu_seconds = 0.0
+    self._wall_seconds = 0.0
     self._waiting: collections.deque[futures.Future] = collections.deque()
     height, width = size
     self._backend = choose(backend)
@@ -110,6 +113,11 @@ class Writer:
     """Processor time of the encoder so far, which has one thread."""
     return self._cpu_seconds
 
+  @property
+  def wall_seconds(self) -> float:
+    """Seconds on the clock in which the encoder was at work so far."""
+    return self._wall_seconds
+
   def _check_space(self) -> None:
     free = shutil.disk_usage(self._path.parent).free
     if free < _SPACE:
@@ -118,17 +126,26 @@ class Writer:
         f"{self._written} frames; free some space"
       )
 
+  @contextlib.contextmanager
+  def _counted(self) -> Iterator[None]:
+    """A context whose time is the encoder's."""
+    cpu, wall = clock.thread_time(), clock.perf_counter()
+    try:
+      yield
+    finally:
+      self._cpu_seconds += clock.thread_time() - cpu
+      self._wall_seconds += clock.perf_counter() - wall
+
   def _encode(self, frame: np.ndarray, time: float | None) -> None:
-    began = clock.thread_time()
     bottom, right = frame.shape[0] % 2, frame.shape[1] % 2
     if bottom or right:
       edge = cv2.BORDER_REPLICATE
       frame = cv2.copyMakeBorder(frame, 0, bottom, 0, right, edge)
-    try:
-      self._encoder.encode(frame, time)
-    except OSError as error:
-      raise ValueError(self._not_written(error)) from error
-    self._cpu_seconds += clock.thread_time() - began
+    with self._counted():
+      try:
+        self._encoder.encode(frame, time)
+      except OSError as error:
+        raise ValueError(self._not_written(error)) from error
 
   def _not_written(self, why: object) -> str:
     return f"{self._path}: cannot be written ({why}); is the disk full?"
@@ -152,12 +169,11 @@ class Writer:
   def _close(self) -> BaseException | None:
     """Ends the file; the first thing that went wrong in writing it."""
     errors = [one.exception() for one in self._waiting if not one.cancelled()]
-    began = clock.thread_time()
-    try:
-      self._encoder.close()
-    except OSError as error:
-      errors.append(ValueError(self._not_written(error)))
-    self._cpu_seconds += clock.thread_time() - began
+    with self._counted():
+      try:
+        self._encoder.close()
+      except OSError as error:
+        errors.append(ValueError(self._not_written(error)))
     return next((error for error in errors if error is not None), None)
 
 

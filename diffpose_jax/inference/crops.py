@@ -11,6 +11,7 @@ from diffpose_jax.data import warping
 from diffpose_jax.inference import calibration
 from diffpose_jax.inference import estimator as estimator_lib
 from diffpose_jax.pose import geometry, uncertainty
+from diffpose_jax.pose import skeleton as skeletons
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,27 +74,48 @@ def estimate(
     )
     for i in range(0, len(crops), batch)
   ]
-  to_picture = np.stack([crop.to_picture for crop in crops])
-  sides = np.stack([crop.box[2:] - crop.box[:2] for crop in crops])
+  return people(
+    estimator_lib.joined(parts),
+    np.stack([crop.to_picture for crop in crops]),
+    np.stack([crop.box for crop in crops]),
+    estimator.skeleton,
+    calibrated,
+  )
 
-  def joined(name: str, axis: int = 0) -> np.ndarray:
-    return np.concatenate([getattr(part, name) for part in parts], axis)
 
-  joints = geometry.apply(to_picture, joined("joints")).astype(np.float32)
+def people(
+  poses: estimator_lib.Poses,
+  to_picture: Float[np.ndarray, "n 2 3"],
+  boxes: Float[np.ndarray, "n 4"],
+  skeleton: skeletons.Skeleton,
+  calibrated: calibration.Calibration | None = None,
+) -> People:
+  """What poses in crops say of people in pictures.
+
+  Args:
+    poses: of n crops.
+    to_picture: affines from them.
+    boxes: of the people, xyxy edges, not enlarged.
+    skeleton: of the network.
+    calibrated: for the errors; else they are the raw spread.
+
+  Raises ValueError where a pose is not finite.
+  """
+  joints = geometry.apply(to_picture, poses.joints).astype(np.float32)
   if not np.isfinite(joints).all():
     raise ValueError(
       "the network gives no finite pose; the weights are broken, take an "
       "earlier checkpoint"
     )
-  samples = [geometry.apply(to_picture, one) for one in joined("samples", 1)]
+  samples = np.stack([geometry.apply(to_picture, one) for one in poses.samples])
   stated = calibration.state(
-    np.stack(samples),
-    uncertainty.carried(to_picture[:, None, :, :2], joined("shape")),
-    sides.max(axis=1),
+    samples,
+    uncertainty.carried(to_picture[:, None, :, :2], poses.shape),
+    (boxes[:, 2:] - boxes[:, :2]).max(axis=1),
     calibrated,
   )
   # Other channels (PoseTrack's ears) never saw a label: what they say is no
   # joint.
-  known = np.isin(np.arange(joints.shape[1]), estimator.skeleton.evaluated)
-  scores = np.where(known, joined("score"), 0).astype(np.float32)
-  return People(joints, scores, np.stack(samples).astype(np.float32), stated)
+  known = np.isin(np.arange(joints.shape[1]), skeleton.evaluated)
+  scores = np.where(known, poses.score, 0).astype(np.float32)
+  return People(joints, scores, samples.astype(np.float32), stated)

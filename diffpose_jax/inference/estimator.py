@@ -4,6 +4,7 @@ import copy
 import dataclasses
 import functools
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -34,6 +35,39 @@ class Poses:
   score: Float[np.ndarray, "b k"]  # its peak, in [0, 1]
   samples: Float[np.ndarray, "m b k 2"]  # crop pixels, of each member
   shape: Float[np.ndarray, "b k 2 2"]  # crop pixels², of the mean heatmap
+
+  def row(self, i: int) -> "Poses":
+    """One of them, as a batch of its own."""
+    return Poses(
+      **{
+        name: np.take(getattr(self, name), [i], axis)
+        for name, axis in _CLIP_AXES.items()
+      }
+    )
+
+
+_CLIP_AXES = {"joints": 0, "score": 0, "samples": 1, "shape": 0}  # of `Poses`
+
+
+def joined(parts: Sequence[Poses]) -> Poses:
+  """The clips of several batches, at least one, as one batch."""
+  return Poses(
+    **{
+      name: np.concatenate([getattr(part, name) for part in parts], axis)
+      for name, axis in _CLIP_AXES.items()
+    }
+  )
+
+
+def nobody(joints: int, members: int) -> Poses:
+  """No poses, of so many joints and ensemble members."""
+  points = np.zeros((0, joints, 2), np.float32)
+  return Poses(
+    joints=points,
+    score=points[..., 0],
+    samples=np.zeros((members, *points.shape), np.float32),
+    shape=np.zeros((*points.shape, 2), np.float32),
+  )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,6 +132,28 @@ def merge(
   total = jnp.where(good, maps, 0).sum(axis=0)
   count = good.sum(axis=0)
   return jnp.where(count > 0, total / jnp.maximum(count, 1), jnp.nan)
+
+
+@dataclasses.dataclass(frozen=True)
+class Pending:
+  """Poses of a batch that the devices are at work on."""
+
+  out: tuple[jax.Array, ...]
+  count: int  # of clips, before padding
+
+  def poses(self) -> Poses:
+    """Waits for them; raises what a call of `Estimator` does."""
+    joints, score, samples, shape, broken = (
+      sharding.to_local(array, axis)
+      for array, axis in zip(self.out, _CLIPS_OUT, strict=True)
+    )
+    _check_finite(broken[:, : self.count])
+    return Poses(
+      joints[: self.count],
+      score[: self.count],
+      samples[:, : self.count],
+      shape[: self.count],
+    )
 
 
 class Estimator:
@@ -243,6 +299,11 @@ class Estimator:
     """Which clips of a batch of `config.evaluate.batch` this host gives."""
     return sharding.rows(self._sizes[-1], self._mesh)
 
+  @property
+  def sizes(self) -> tuple[int, ...]:
+    """Sizes of batches, ascending; the last is `config.evaluate.batch`."""
+    return self._sizes
+
   def __call__(
     self,
     frames: UInt8[np.ndarray, "b t h w 3"],
@@ -257,13 +318,27 @@ class Estimator:
 
     Raises ValueError for more clips, or where no heatmap of a clip is finite.
     """
+    return self.start(frames, noise_id).poses()
+
+  def start(
+    self,
+    frames: UInt8[np.ndarray, "b t h w 3"],
+    noise_id: UInt32[np.ndarray, "b"],
+    *,
+    size: int | None = None,
+  ) -> "Pending":
+    """As a call, but the devices' work is only begun.
+
+    In batches of one size a clip's poses are the same to the last bit, whatever
+    is beside it; of several sizes, `size` says which.
+    """
     count = frames.shape[0]
     if count > len(self.rows):
       raise ValueError(
         f"{count} clips in a call; evaluate.batch is {self._sizes[-1]}, of "
         f"which this host gives {len(self.rows)}"
       )
-    size = self._size(count)
+    size = self._size(count) if size is None else size
     pad = len(sharding.rows(size, self._mesh)) - count
     given = {
       "frames": np.pad(frames, ((0, pad),) + ((0, 0),) * 4),
@@ -274,15 +349,7 @@ class Estimator:
     if size not in self._programs:
       found = self._shelf.program(str(size), self._jit, arguments)
       self._programs[size] = hosts.compiled("estimate", found, *arguments)
-    out = self._programs[size](*arguments)
-    joints, score, samples, shape, broken = (
-      sharding.to_local(array, axis)
-      for array, axis in zip(out, _CLIPS_OUT, strict=True)
-    )
-    _check_finite(broken[:, :count])
-    return Poses(
-      joints[:count], score[:count], samples[:, :count], shape[:count]
-    )
+    return Pending(self._programs[size](*arguments), count)
 
   def _size(self, count: int) -> int:
     """The batch to compute so many clips in.

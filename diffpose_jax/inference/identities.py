@@ -7,10 +7,12 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from diffpose_jax.data import annotations
-from diffpose_jax.inference import one_euro, smoothing, stream, tracker
+from diffpose_jax.inference import flow, one_euro, smoothing, tracker
+from diffpose_jax.inference import stages as stages_lib
 from diffpose_jax.pose import skeleton as skeletons
 
 SMOOTH = ("none", "online", "lag")
+_STAGE = "identities"  # whose time it is
 
 
 def check(smooth: str) -> None:
@@ -23,20 +25,23 @@ def check(smooth: str) -> None:
 
 
 def tracked(
-  frames: Iterable[stream.Shown], skeleton: skeletons.Skeleton
-) -> Iterator[stream.Shown]:
+  frames: Iterable[flow.Shown],
+  skeleton: skeletons.Skeleton,
+  stages: stages_lib.Stages,
+) -> Iterator[flow.Shown]:
   """The frames, their people with identities found by pose and motion."""
   finder = tracker.Tracker(tracker.Options(sigmas=skeleton.sigmas))
   joints = len(skeleton.joints)
   for frame in frames:
     people = frame.people
-    ids = finder.update(
-      frame.time,
-      _stacked([person.box for person in people], (4,)),
-      np.array([person.box_score for person in people], float),
-      _stacked([person.joints for person in people], (joints, 2)),
-      _stacked([person.scores for person in people], (joints,)),
-    )
+    with stages(_STAGE):
+      ids = finder.update(
+        frame.time,
+        _stacked([person.box for person in people], (4,)),
+        np.array([person.box_score for person in people], float),
+        _stacked([person.joints for person in people], (joints, 2)),
+        _stacked([person.scores for person in people], (joints,)),
+      )
     frame.people = [
       dataclasses.replace(person, track_id=int(track))
       for person, track in zip(people, ids, strict=True)
@@ -45,8 +50,11 @@ def tracked(
 
 
 def smoothed(
-  frames: Iterable[stream.Shown], skeleton: skeletons.Skeleton, smooth: str
-) -> Iterator[stream.Shown]:
+  frames: Iterable[flow.Shown],
+  skeleton: skeletons.Skeleton,
+  smooth: str,
+  stages: stages_lib.Stages,
+) -> Iterator[flow.Shown]:
   """The frames in order, with joints steadied along identities.
 
   `lag` gives each frame a fifth of a second later, when what follows is known.
@@ -56,17 +64,21 @@ def smoothed(
     return
   online = one_euro.OneEuro() if smooth == "online" else None
   lagging = smoothing.FixedLag()
-  waiting: collections.deque[stream.Shown] = collections.deque()
+  waiting: collections.deque[flow.Shown] = collections.deque()
   for frame in frames:
     given = (frame.time, *_points(frame.people, len(skeleton.joints)))
     if online is not None:
-      yield _moved(frame, online.update(*given))
+      with stages(_STAGE):
+        points = online.update(*given)
+      yield _moved(frame, points)
       continue
     waiting.append(frame)
     weights = _stacked(
       [person.scores for person in frame.people], (len(skeleton.joints),)
     )
-    for points in lagging.push(*given, weights=weights):
+    with stages(_STAGE):
+      ready = lagging.push(*given, weights=weights)
+    for points in ready:
       yield _moved(waiting.popleft(), points)
   for points in lagging.finish():
     yield _moved(waiting.popleft(), points)
@@ -85,7 +97,7 @@ def _points(
   )
 
 
-def _moved(frame: stream.Shown, points: np.ndarray) -> stream.Shown:
+def _moved(frame: flow.Shown, points: np.ndarray) -> flow.Shown:
   """The frame with joints where they were put; the others stay."""
   frame.people = [
     dataclasses.replace(

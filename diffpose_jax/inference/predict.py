@@ -6,44 +6,30 @@ but for the records of the people found.
 
 import contextlib
 import dataclasses
+import functools
 import pathlib
-import signal
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-import cv2
-import numpy as np
-import tqdm
 from absl import logging
 
-from diffpose_jax.data import ahead, annotations, results, sources, video
+from diffpose_jax.data import sources, video
 from diffpose_jax.inference import (
-  annotated,
+  canvas,
   boxes_in,
   calibration,
   detectors,
+  flow,
   identities,
+  outputs,
   propagation,
+  reading,
   shipped,
   stream,
 )
 from diffpose_jax.inference import estimator as estimator_lib
-from diffpose_jax.pose import skeleton as skeletons
-
-_LONGEST = 1280  # pixels of the annotated video; larger ones encode too slowly
-
-
-@dataclasses.dataclass(frozen=True)
-class Output:
-  """What was written of a video."""
-
-  poses: pathlib.Path  # PoseTrack18 JSON
-  video: pathlib.Path  # annotated WebM
-  frames: int
-  people: int
-  tracks: int  # different identities
-  stages: dict[str, float]  # seconds
+from diffpose_jax.inference import stages as stages_lib
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +38,15 @@ class Way:
 
   follow: bool = False  # through frames without their boxes
   smooth: str = "none"
+
+
+@dataclasses.dataclass(frozen=True)
+class Video:
+  """A video and where the boxes of its people come from."""
+
+  source: sources.Source
+  info: video.VideoInfo
+  supply: boxes_in.Supply
 
 
 def predict(  # noqa: PLR0913 - one flat call for the command line
@@ -66,7 +61,7 @@ def predict(  # noqa: PLR0913 - one flat call for the command line
   fps: float = video.DEFAULT_FPS,
   box_threshold: float | None = None,
   **sampling: Any,
-) -> list[Output]:
+) -> list[outputs.Output]:
   """Writes <out>/<name>.json and <out>/<name>.webm of each video.
 
   Args:
@@ -92,11 +87,11 @@ def predict(  # noqa: PLR0913 - one flat call for the command line
     ValueError: anything wrong with input, boxes or weights, named with its
       remedy; of several videos the others are done first.
   """
+  out = pathlib.Path(out)
   boxes_in.check(boxes, detector)
   identities.check(smooth)
-  found = sources.find(input, fps=fps)
   # Before the weights, which take longer.
-  infos = [video.open_video(source) for source in found]
+  found, failures = _opened(sources.find(input, fps=fps))
   finder = None
   if detector is not None:
     finder = detectors.open_detector(detector, threshold=box_threshold)
@@ -109,209 +104,148 @@ def predict(  # noqa: PLR0913 - one flat call for the command line
   else:
     config: Any = estimator.config
     least = config.evaluate.box_threshold
+    file = pathlib.Path(str(boxes))
     supplies = boxes_in.of_file(
-      pathlib.Path(str(boxes)),
-      list(zip(found, infos, strict=True)),
+      file,
+      found,
       threshold=float(least if box_threshold is None else box_threshold),
     )
-    _check_not_overwritten(pathlib.Path(str(boxes)), found, pathlib.Path(out))
+    outputs.check_not_overwritten(file, [source for source, _ in found], out)
   calibrated, warnings = calibration.find(weights, estimator.protocol())
   for warning in warnings:
     logging.warning(warning)
-  outputs, failures = [], []
-  for source, supply in zip(found, supplies, strict=True):
+  videos = [
+    Video(source, info, supply)
+    for (source, info), supply in zip(found, supplies, strict=True)
+  ]
+  return run(
+    videos,
+    estimator,
+    out,
+    way=Way(follow, smooth),
+    calibrated=calibrated,
+    failures=failures,
+  )
+
+
+def _opened(
+  found: Sequence[sources.Source],
+) -> tuple[list[tuple[sources.Source, video.VideoInfo]], list[str]]:
+  """The videos that can be opened, and the names of the others.
+
+  Raises ValueError where none of them can.
+  """
+  opened, failures = [], []
+  for source in found:
     try:
-      output = write(
-        source,
-        supply,
-        estimator,
-        pathlib.Path(out),
-        way=Way(follow, smooth),
-        calibrated=calibrated,
-      )
+      opened.append((source, video.open_video(source)))
     except (ValueError, OSError) as error:
-      if len(found) == 1:
+      if len(found) == len(failures) + 1:
         raise
       logging.error("%s", error)
       failures.append(source.name)
-      continue
-    outputs.append(output)
-    print(_told(output), flush=True)
-  if failures:
-    raise ValueError(
-      f"{len(failures)} of {len(found)} videos were not done "
-      f"({', '.join(failures)}), for the reasons above; the others are in {out}"
-    )
-  return outputs
+  return opened, failures
 
 
-def write(
-  source: sources.Source,
-  supply: boxes_in.Supply,
+def run(
+  videos: Sequence[Video],
   estimator: estimator_lib.Estimator,
   out: pathlib.Path,
   *,
   way: Way | None = None,
   calibrated: calibration.Calibration | None = None,
-) -> Output:
-  """Predicts one video with a loaded estimator; see `predict`."""
-  way = way or Way()
-  info = video.open_video(source)
-  _check_not_overwritten(source.path, [source], out)
-  out.mkdir(parents=True, exist_ok=True)
-  target = out / f"{source.name}.webm"
-  skeleton = estimator.skeleton
-  stages = stream.Stages()
-  protocol = estimator.protocol() | supply.protocol
-  protocol |= {"decoded_by": info.backend, "smooth": way.smooth}
-  protocol |= calibration.describe(calibrated)
-  pose_stream = stream.Stream(
-    estimator,
-    # Not the name of its outputs, which depends on what is beside it.
-    name=source.path.stem,
-    calibrated=calibrated,
-    shrink=_shrunk,
-    stages=stages,
-  )
-  size = _drawn_size((info.height, info.width))
-  progress = tqdm.tqdm(
-    desc=source.name,
-    total=info.count_hint or None,
-    unit="frame",
-    dynamic_ncols=True,
-  )
-  records, tracks = [], set()
-  with (
-    progress,
-    video.Writer(target, fps=info.fps, size=size) as writer,
-    _frames(source, info) as decoded,
+  failures: Sequence[str] = (),
+) -> list[outputs.Output]:
+  """Predicts videos with a loaded estimator; see `predict`.
+
+  `failures` are names of others that could not even be opened.
+  """
+  for one in videos:
+    outputs.check_not_overwritten(one.source.path, [one.source], out)
+  live = any(one.info.live for one in videos)
+  maker = _Maker(estimator, out, way or Way(), calibrated)
+  done, failed, count = [], list(failures), len(videos) + len(failures)
+  with reading.asked_to_stop(live) as asked:
+    jobs = [maker.job(one, asked) for one in videos]
+    with contextlib.closing(maker.stream(live)(jobs)) as items:
+      for job in jobs:
+        try:
+          done.append(maker.write(job, flow.of(job, items)))
+          print(done[-1], flush=True)
+        except flow.BrokenError:
+          raise
+        except (ValueError, OSError) as error:
+          if count == 1:
+            raise
+          logging.error("%s", error)
+          failed.append(job.source.name)
+          flow.skip(job, items)
+  print(f"time: {maker.stages}", flush=True)
+  if failed:
+    raise ValueError(
+      f"{len(failed)} of {count} videos were not done ({', '.join(failed)}), "
+      f"for the reasons above; the others are in {out}"
+    )
+  return done
+
+
+class _Maker:
+  """Makes the outputs of videos."""
+
+  def __init__(
+    self,
+    estimator: estimator_lib.Estimator,
+    out: pathlib.Path,
+    way: Way,
+    calibrated: calibration.Calibration | None,
   ):
-    frames = stages.drawn_from("waiting for frames", decoded)
-    if way.follow:
-      follow = propagation.Propagation(joints=skeleton.evaluated)
-      protocol |= follow.protocol()
-      shown = pose_stream.followed(frames, supply.find, follow)
-    else:
-      shown = pose_stream.poses(frames, supply.find)
-    if not supply.tracked:
-      shown = identities.tracked(shown, skeleton)
+    self.stages = stages_lib.Stages()
+    self._estimator = estimator
+    self._skeleton = estimator.skeleton
+    self._out = out
+    self._way = way
+    self._calibrated = calibrated
+
+  def job(self, one: Video, asked: threading.Event) -> flow.Job:
+    """What is to be done of a video, of a camera until `asked` is set."""
+    frames = functools.partial(
+      reading.opened, one.source, one.info, self.stages, asked
+    )
+    return flow.Job(one.source, one.info, one.supply, frames)
+
+  def stream(self, live: bool) -> stream.Stream:
+    """What finds people; live, without a frame that waits for another."""
+    return stream.Stream(
+      self._estimator,
+      calibrated=self._calibrated,
+      follow=self._follow if self._way.follow else None,
+      singly=live,
+      shrink=canvas.shrunk,
+      stages=self.stages,
+    )
+
+  def _follow(self) -> propagation.Propagation:
+    return propagation.Propagation(joints=self._skeleton.evaluated)
+
+  def write(
+    self, job: flow.Job, frames: Iterator[flow.Shown]
+  ) -> outputs.Output:
+    """Finishes the frames of a video and writes what there is of it."""
+    smooth = self._way.smooth
+    protocol = self._estimator.protocol() | job.supply.protocol
+    protocol |= {"decoded_by": job.info.backend, "smooth": smooth}
+    protocol |= calibration.describe(self._calibrated)
+    if self._way.follow:
+      protocol |= self._follow().protocol()
+    if not job.supply.tracked:
+      frames = identities.tracked(frames, self._skeleton, self.stages)
       protocol["identities"] = "tracker"
-    for frame in identities.smoothed(shown, skeleton, way.smooth):
-      with stages("drawing"):
-        writer.write(_drawn(frame, skeleton), time=frame.time)
-      records.append(_record(frame, info))
-      tracks |= {person.track_id for person in frame.people}
-      progress.update()
-    with stages("writing"):
-      [poses] = results.write_posetrack(
-        out,
-        [annotations.Video(source.name, tuple(records))],
-        skeleton=skeleton,
-        protocol=protocol,
-      )
-  people = sum(len(frame.people) for frame in records)
-  return Output(
-    *(poses, target, len(records), people, len(tracks - {-1})),
-    stages=dict(stages.seconds),
-  )
-
-
-def _told(output: Output) -> str:
-  spent = sorted(output.stages.items(), key=lambda item: -item[1])
-  times = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in spent)
-  return (
-    f"{output.people} people in {output.frames} frames, {output.tracks} "
-    f"identities\nposes: {output.poses}\nvideo: {output.video}\ntime: {times}"
-  )
-
-
-def _check_not_overwritten(
-  given: pathlib.Path, found: Sequence[sources.Source], out: pathlib.Path
-) -> None:
-  for source in found:
-    for suffix in (".webm", ".json"):
-      if given.resolve() == (out / f"{source.name}{suffix}").resolve():
-        raise ValueError(
-          f"{given}: would be overwritten by the prediction; give another --out"
-        )
-
-
-@contextlib.contextmanager
-def _frames(
-  source: sources.Source, info: video.VideoInfo
-) -> Iterator[Iterable[stream.Timed]]:
-  """The frames of a source, decoded beside their use; a camera's until Ctrl-C."""
-  frames = video.read(source)
-  if not info.live:
-    with ahead.Ahead(frames) as decoded:
-      yield decoded
-    return
-  with contextlib.closing(frames), _asked_to_stop() as asked:
-    yield _until(frames, asked)
-
-
-def _until(
-  frames: Iterable[stream.Timed], asked: threading.Event
-) -> Iterator[stream.Timed]:
-  for frame in frames:
-    if asked.is_set():
-      return
-    yield frame
-
-
-@contextlib.contextmanager
-def _asked_to_stop() -> Iterator[threading.Event]:
-  """An event that Ctrl-C sets, once; the second one ends as usual."""
-  asked = threading.Event()
-  if threading.current_thread() is not threading.main_thread():
-    yield asked  # Python gives signals to the main thread alone.
-    return
-  before = signal.getsignal(signal.SIGINT)
-
-  def ask(number: int, frame: Any) -> None:
-    del number, frame
-    asked.set()
-    signal.signal(signal.SIGINT, before)
-
-  signal.signal(signal.SIGINT, ask)
-  try:
-    yield asked
-  finally:
-    signal.signal(signal.SIGINT, before)
-
-
-def _record(shown: stream.Shown, info: video.VideoInfo) -> annotations.Frame:
-  names = info.names
-  return annotations.Frame(
-    file_name=names[shown.index] if names else f"{shown.index:06d}.jpg",
-    image_id=shown.index,
-    labelled=True,
-    people=tuple(shown.people),
-    height=shown.size[0],
-    width=shown.size[1],
-    time=shown.time,
-  )
-
-
-def _drawn_size(size: tuple[int, int]) -> tuple[int, int]:
-  """(height, width) of the annotated video of frames of a size."""
-  zoom = min(1.0, _LONGEST / max(size))
-  return round(size[0] * zoom), round(size[1] * zoom)
-
-
-def _shrunk(frame: np.ndarray) -> np.ndarray:
-  height, width = _drawn_size(frame.shape[:2])
-  if (height, width) == frame.shape[:2]:
-    return frame
-  return cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
-
-
-def _drawn(shown: stream.Shown, skeleton: skeletons.Skeleton) -> np.ndarray:
-  """The picture of a frame with its people's poses, boxes and identities."""
-  return annotated.drawn(
-    shown.picture,
-    shown.people,
-    frame=shown.size,
-    skeleton=skeleton,
-    options=annotated.Options(),
-  )
+    frames = identities.smoothed(frames, self._skeleton, smooth, self.stages)
+    return outputs.write(
+      job,
+      frames,
+      self._out,
+      skeleton=self._skeleton,
+      protocol=protocol,
+      stages=self.stages,
+    )

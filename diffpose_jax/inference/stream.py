@@ -1,261 +1,218 @@
-"""Frames in, the same frames with the people's poses out, one after the other.
+"""Frames of videos in, the same frames with the people's poses out, in order.
 
-A window of 2δ + 1 frames, the clips that wait for a full batch, and the
-pictures to which they belong are all that is in memory.
+Each stage is a generator in a thread of its own, with a short queue to the next
+(`ahead.Ahead`): frames are decoded, people are cut out of them, batches of clips
+are handed to the devices, poses are read back. The end of one video shares a
+batch with the beginning of the next: noise is a person's own, and in batches of
+one size a pose does not depend on what is beside it.
+
+In memory are a window of 2δ + 1 frames, what waits in the queues, and the
+pictures of the frames of which a batch is under way.
 """
 
-import collections
 import contextlib
-import dataclasses
-import time as clock
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
-from diffpose_jax.data import annotations, warping
-from diffpose_jax.inference import boxes_in, calibration, propagation
+from diffpose_jax.data import ahead, annotations
+from diffpose_jax.inference import (
+  batches,
+  boxes_in,
+  calibration,
+  crops,
+  flow,
+  propagation,
+)
 from diffpose_jax.inference import estimator as estimator_lib
-from diffpose_jax.pose import geometry, uncertainty
+from diffpose_jax.inference import stages as stages_lib
 
-Timed = tuple[int, float, np.ndarray]  # index, seconds, RGB frame
-
-
-class Stages:
-  """Seconds of wall time by stage."""
-
-  def __init__(self):
-    self.seconds: dict[str, float] = collections.defaultdict(float)
-
-  @contextlib.contextmanager
-  def __call__(self, name: str) -> Iterator[None]:
-    """A context whose time is that of a stage."""
-    began = clock.perf_counter()
-    try:
-      yield
-    finally:
-      self.seconds[name] += clock.perf_counter() - began
-
-  def drawn_from(self, name: str, items: Iterable[Any]) -> Iterator[Any]:
-    """The items; the time of waiting for each is that of a stage."""
-    iterator = iter(items)
-    while True:
-      with self(name):
-        try:
-          item = next(iterator)
-        except StopIteration:
-          return
-      yield item
-
-
-@dataclasses.dataclass
-class Shown:
-  """A frame whose people are being found."""
-
-  index: int
-  time: float  # seconds
-  size: tuple[int, int]  # (height, width) of the frame itself
-  picture: np.ndarray  # what to draw on
-  people: list[annotations.Person] = dataclasses.field(default_factory=list)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Crop:
-  """A person of a frame, on the way to the network."""
-
-  frame: Shown
-  person: boxes_in.Box
-  clip: np.ndarray  # uint8 (t, h, w, 3)
-  to_picture: np.ndarray  # affine (2, 3) from crop to picture
-
-
-@dataclasses.dataclass(frozen=True)
-class Found:
-  """A person and the scores of the joints without that of the box."""
-
-  person: annotations.Person
-  scores: np.ndarray  # float32 (k,)
-
-
-def windows(frames: Iterable[Any], span: int) -> Iterator[list[Any]]:
-  """Each item in the middle of its 2·span + 1 neighbours, ends repeated."""
-  ring = collections.deque(maxlen=2 * span + 1)
-  item = None
-  for item in frames:
-    ring.extend([item] * (1 if ring else span + 1))
-    if len(ring) == 2 * span + 1:
-      yield list(ring)
-  for _ in range(span if ring else 0):
-    ring.append(item)
-    if len(ring) == 2 * span + 1:
-      yield list(ring)
+_QUEUE = 8  # frames that may wait between stages
 
 
 class Stream:
-  """Finds the people of one video's frames."""
+  """Finds the people of videos, one after the other."""
 
   def __init__(
     self,
     estimator: estimator_lib.Estimator,
     *,
-    name: str,
     calibrated: calibration.Calibration | None = None,
+    follow: Callable[[], propagation.Propagation] | None = None,
+    singly: bool = False,
     shrink: Callable[[np.ndarray], np.ndarray] = lambda frame: frame,
-    stages: Stages | None = None,
+    stages: stages_lib.Stages | None = None,
   ):
     """Before the first frame.
 
     Args:
       estimator: network with a config; see `Estimator`.
-      name: of the video; people's sampling noise depends on it and their track.
       calibrated: for the uncertainty of the joints; else it is the raw spread.
+      follow: gives what follows people through the frames of a video that have
+        no box for them. Each frame then needs the poses of the one before, so
+        that only the people of a frame share a batch.
+      singly: whether they share none either way, so that no frame waits for
+        another: for what is live.
       shrink: makes of a frame the picture that is kept.
-      stages: to which the time of `boxes`, `crops` and `network` is added.
+      stages: to which the time of each stage is added.
     """
     self._estimator = estimator
     self._config: Any = estimator.config
-    self._name = name
     self._calibrated = calibrated
+    self._follow = follow
+    self._singly = singly
+    self._queue = 1 if singly else _QUEUE
     self._shrink = shrink
-    self._stages = stages or Stages()
+    self._stages = stages or stages_lib.Stages()
+    self._batches = batches.Batches(estimator, self._stages)
 
-  def poses(
-    self, frames: Iterable[Timed], find: boxes_in.Find
-  ) -> Iterator[Shown]:
-    """The frames in order, each with all its people.
+  def __call__(
+    self, jobs: Iterable[flow.Job]
+  ) -> Generator[flow.Item, None, None]:
+    """The frames of each video in order, with all their people, and its end.
 
-    A joint's score is its heatmap's times its box's.
+    A joint's score is its heatmap's times its box's. What is wrong with a video
+    comes with its `End`, and the next one follows.
+
+    Raises BrokenError where the network gives no finite pose.
     """
-    batch = self._config.evaluate.batch
-    shown: collections.deque[Shown] = collections.deque()
-    crops: list[_Crop] = []
-    for window in windows(frames, self._config.data.span):
-      frame, key_frame = self._begin(window)
-      shown.append(frame)
-      with self._stages("boxes"):
-        people = find(frame.index, key_frame)
-      for person in people:
-        crops.append(self._crop(window, person, frame))
-        if len(crops) == batch:
-          self._add(crops)
-          crops.clear()
-      # Frames without people must not pile up behind a batch that does not
-      # fill.
-      if len(shown) >= batch and crops:
-        self._add(crops)
-        crops.clear()
-      while shown and not crops:
-        yield shown.popleft()
-    if crops:
-      self._add(crops)
-    yield from shown
+    with contextlib.ExitStack() as stack:
 
-  def followed(
-    self,
-    frames: Iterable[Timed],
-    find: boxes_in.Find,
-    follow: propagation.Propagation,
-  ) -> Iterator[Shown]:
-    """As `poses`, but people are followed through frames without their boxes.
+      def beside(items: Iterable[Any], most: int) -> Iterator[Any]:
+        return stack.enter_context(ahead.Ahead(items, most, decodes=False))
 
-    Each frame needs the poses of the one before, so only the people of a frame
-    share a batch.
-    """
-    batch = self._config.evaluate.batch
-    for window in windows(frames, self._config.data.span):
-      frame, key_frame = self._begin(window)
-      with self._stages("boxes"):
-        given = [
-          propagation.Given(one.box, one.score, one.track_id)
-          for one in find(frame.index, key_frame)
-        ]
-        people = follow.boxes(frame.time, frame.size, given)
-      crops = [
-        self._crop(
-          window, boxes_in.Box(one.box, one.score, one.track_id), frame
-        )
-        for one in people
-      ]
-      found: list[Found] = []
-      for first in range(0, len(crops), batch):
-        found += self._estimate(crops[first : first + batch])
-      count = len(self._estimator.skeleton.joints)
-      seen = follow.update(
-        frame.time,
-        people,
-        np.array([f.person.joints for f in found]).reshape(-1, count, 2),
-        np.array([f.scores for f in found]).reshape(-1, count),
-      )
-      frame.people += [
-        f.person for f, there in zip(found, seen, strict=True) if there
-      ]
+      if self._follow is not None:
+        follow = self._follow
+        found = flow.each(jobs, lambda job: self._followed(job, follow()))
+      elif self._singly:
+        found = flow.each(jobs, self._alone)
+      else:
+        cut = beside(flow.each(jobs, self._cut), self._queue)
+        sent = beside(self._batches.sent(cut), 1)
+        found = self._peopled(self._batches.read(sent))
+      yield from beside(found, self._queue)
+
+  def _cut(self, job: flow.Job) -> Iterator[flow.Shown]:
+    """Frames with the clips of their people."""
+    for window, frame in self._windows(job):
+      self._ask(frame, window, self._boxes(frame, window))
       yield frame
 
-  def _begin(self, window: list[Timed]) -> tuple[Shown, np.ndarray]:
-    index, time, frame = window[self._config.data.span]
-    with self._stages("drawing"):
-      picture = self._shrink(frame)
-    return Shown(index, time, frame.shape[:2], picture), frame
+  def _alone(self, job: flow.Job) -> Iterator[flow.Shown]:
+    """Frames with their people, each done before the next one is begun."""
+    for window, frame in self._windows(job):
+      self._ask(frame, window, self._boxes(frame, window))
+      self._batches.estimate(frame)
+      frame.people = _people(frame, self._found(frame), self._known)
+      yield frame
 
-  def _crop(
-    self, window: list[Timed], person: boxes_in.Box, frame: Shown
-  ) -> _Crop:
-    with self._stages("crops"):
-      size = tuple(self._config.data.size)
-      box = geometry.enlarge(person.box, self._config.data.enlarge)
-      affine = geometry.crop_affine(box, size)
-      clip = warping.warp([f for _, _, f in window], affine, size)
-      return _Crop(frame, person, clip, geometry.invert(affine))
+  def _followed(
+    self, job: flow.Job, follow: propagation.Propagation
+  ) -> Iterator[flow.Shown]:
+    """The same, with the people who are followed through the frames."""
+    for window, frame in self._windows(job):
+      given = [
+        propagation.Given(one.box, one.score, one.track_id)
+        for one in self._boxes(frame, window)
+      ]
+      people = follow.boxes(frame.time, frame.size, given)
+      boxes = [boxes_in.Box(p.box, p.score, p.track_id) for p in people]
+      self._ask(frame, window, boxes)
+      self._batches.estimate(frame)
+      found = self._found(frame)
+      seen = follow.update(frame.time, people, found.joints, found.scores)
+      everybody = zip(_people(frame, found, self._known), seen, strict=True)
+      frame.people = [person for person, there in everybody if there]
+      yield frame
 
-  def _add(self, crops: list[_Crop]) -> None:
-    """Adds the people of a batch of crops to their frames."""
-    for crop, found in zip(crops, self._estimate(crops), strict=True):
-      crop.frame.people.append(found.person)
+  def _boxes(
+    self, frame: flow.Shown, window: list[flow.Timed]
+  ) -> list[boxes_in.Box]:
+    """The boxes that are given for a frame."""
+    picture = window[self._config.data.span][2]
+    with self._stages("boxes"):
+      return frame.job.supply.find(frame.index, picture)
 
-  def _estimate(self, crops: list[_Crop]) -> list[Found]:
-    """The people of a batch of crops."""
-    with self._stages("network"):
-      tracks = [crop.person.track_id for crop in crops]
-      noise = [annotations.noise_id(self._name, track) for track in tracks]
-      frames = np.stack([crop.clip for crop in crops])
-      poses = self._estimator(frames, np.array(noise, np.uint32))
-    to_picture = np.stack([crop.to_picture for crop in crops])
-    joints = geometry.apply(to_picture, poses.joints).astype(np.float32)
-    broken = ~np.isfinite(joints).all(axis=(1, 2))
-    if broken.any():
-      index = crops[int(np.argmax(broken))].frame.index
-      raise ValueError(
-        f"{self._name}: frame {index}: the network gives no finite pose; the "
-        "weights are broken, take an earlier checkpoint"
-      )
-    boxes = np.stack([np.asarray(crop.person.box, float) for crop in crops])
-    stated = calibration.state(
-      np.stack([geometry.apply(to_picture, one) for one in poses.samples]),
-      uncertainty.carried(to_picture[:, None, :, :2], poses.shape),
-      (boxes[:, 2:] - boxes[:, :2]).max(axis=1),
-      self._calibrated,
+  def _windows(
+    self, job: flow.Job
+  ) -> Iterator[tuple[list[flow.Timed], flow.Shown]]:
+    """The frames of a video, each with its neighbours."""
+    with job.frames() as frames:
+      for window in flow.windows(frames, self._config.data.span):
+        if job.dropped:
+          return
+        index, time, frame = window[self._config.data.span]
+        with self._stages("drawing"):
+          picture = self._shrink(frame)
+        yield window, flow.Shown(job, index, time, frame.shape[:2], picture)
+
+  def _ask(
+    self,
+    frame: flow.Shown,
+    window: list[flow.Timed],
+    people: Iterable[boxes_in.Box],
+  ) -> None:
+    """Cuts people out of the window of a frame."""
+    pictures = [picture for _, _, picture in window]
+    with self._stages("cropping"):
+      for person in people:
+        box = np.asarray(person.box, np.float32)
+        crop = crops.cut(pictures, box, self._config)
+        frame.asked.append(flow.Asked(person, crop.to_picture, crop.clip))
+
+  def _peopled(self, items: Iterable[flow.Item]) -> Iterator[flow.Item]:
+    """The frames with people of the poses that are found."""
+    for item in items:
+      if isinstance(item, flow.Shown):
+        item.people = _people(item, self._found(item), self._known)
+      yield item
+
+  def _found(self, frame: flow.Shown) -> crops.People:
+    """The poses of a frame's people, in its pixels."""
+    none = estimator_lib.nobody(
+      len(self._estimator.skeleton.joints), self._estimator.options.samples
     )
-    # Other channels (PoseTrack's ears) never saw a label: what they say is no
-    # joint.
-    skeleton = self._estimator.skeleton
-    known = np.isin(np.arange(joints.shape[1]), skeleton.evaluated)
-    result = []
-    for i, (crop, where) in enumerate(zip(crops, joints, strict=True)):
-      person = crop.person
-      own = np.where(known, poses.score[i], 0).astype(np.float32)
-      result.append(
-        Found(
-          annotations.Person(
-            box=np.asarray(person.box, np.float32),
-            joints=where,
-            labelled=known,
-            track_id=person.track_id,
-            scores=(own * person.score).astype(np.float32),
-            box_score=person.score,
-            scale=stated.scale[i],
-            within=None if stated.within is None else stated.within[i],
-          ),
-          own,
+    poses = [one.poses for one in frame.asked if one.poses is not None]
+    with self._stages("poses"):
+      try:
+        return crops.people(
+          estimator_lib.joined([none, *poses]),
+          _stacked([one.to_picture for one in frame.asked], (2, 3)),
+          _stacked([one.person.box for one in frame.asked], (4,)),
+          self._estimator.skeleton,
+          self._calibrated,
         )
-      )
-    return result
+      except ValueError as error:
+        raise flow.BrokenError(f"{frame.place}: {error}") from error
+
+  @property
+  def _known(self) -> np.ndarray:
+    """Which of the joints were learned."""
+    skeleton = self._estimator.skeleton
+    return np.isin(np.arange(len(skeleton.joints)), skeleton.evaluated)
+
+
+def _people(
+  frame: flow.Shown, found: crops.People, known: np.ndarray
+) -> list[annotations.Person]:
+  """The people of a frame, as files have them."""
+  within = found.stated.within
+  return [
+    annotations.Person(
+      box=np.asarray(one.person.box, np.float32),
+      joints=found.joints[i],
+      labelled=known,
+      track_id=one.person.track_id,
+      scores=(found.scores[i] * one.person.score).astype(np.float32),
+      box_score=one.person.score,
+      scale=found.stated.scale[i],
+      within=None if within is None else within[i],
+    )
+    for i, one in enumerate(frame.asked)
+  ]
+
+
+def _stacked(rows: list, shape: tuple[int, ...]) -> np.ndarray:
+  """Rows as one array, also where there are none."""
+  return np.array(rows, float).reshape(len(rows), *shape)

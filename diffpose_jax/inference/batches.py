@@ -1,0 +1,118 @@
+"""People of frames through the network, in batches of a fixed size."""
+
+import collections
+import dataclasses
+import time
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from diffpose_jax.data import annotations
+from diffpose_jax.inference import estimator as estimator_lib
+from diffpose_jax.inference import flow
+from diffpose_jax.inference import stages as stages_lib
+
+
+@dataclasses.dataclass(frozen=True)
+class Sent:
+  """Frames that came since the batch before, and a batch on the devices."""
+
+  came: list[flow.Item]
+  asked: list[tuple[flow.Shown, flow.Asked]]
+  pending: estimator_lib.Pending | None = None
+  began: float = 0.0
+
+
+class Batches:
+  """Sends people to the devices, and reads their poses back."""
+
+  def __init__(
+    self, estimator: estimator_lib.Estimator, stages: stages_lib.Stages
+  ):
+    """The network's time is added to `stages`."""
+    self._estimator = estimator
+    self._stages = stages
+    self._free = 0.0  # when the devices were done with the batch before
+
+  def sent(self, frames: Iterable[flow.Item]) -> Iterator[Sent]:
+    """Batches, begun on the devices; all frames are in one of them or before.
+
+    Whatever the crowd, there is one size: the full one, or a small one where
+    all the people there are fit into it. So nothing is compiled on the way,
+    and no pose depends on what else there is.
+    """
+    *_, batch = self._estimator.sizes
+    came: list[flow.Item] = []
+    asked: list[tuple[flow.Shown, flow.Asked]] = []
+    waiting, size = 0, None
+    for frame in frames:
+      came.append(frame)
+      if isinstance(frame, flow.Shown):
+        waiting += 1
+        for one in frame.asked:
+          asked.append((frame, one))
+          if len(asked) == batch:
+            yield self._send(asked, size := batch, came)
+            came, asked, waiting = [], [], 0
+      # Frames with few people must not pile up behind a batch that does not
+      # fill.
+      if asked and waiting >= batch:
+        yield self._send(asked, size := batch, came)
+        came, asked, waiting = [], [], 0
+      elif not asked:
+        yield Sent(came, [])
+        came, waiting = [], 0
+    if asked:
+      yield self._send(asked, size or self._fitting(len(asked)), came)
+
+  def read(self, batches: Iterable[Sent]) -> Iterator[flow.Item]:
+    """The frames in order, as soon as all their people's poses are known."""
+    held: collections.deque[flow.Item] = collections.deque()
+    for sent in batches:
+      held.extend(sent.came)
+      self._receive(sent)
+      while held and held[0].known:
+        yield held.popleft()
+
+  def estimate(self, frame: flow.Shown) -> None:
+    """Finds the poses of one frame's people, in the size that fits them."""
+    *_, batch = self._estimator.sizes
+    for first in range(0, len(frame.asked), batch):
+      asked = [(frame, one) for one in frame.asked[first : first + batch]]
+      self._receive(self._send(asked, self._fitting(len(asked)), []))
+
+  def _fitting(self, count: int) -> int:
+    return next(size for size in self._estimator.sizes if size >= count)
+
+  def _send(
+    self,
+    asked: list[tuple[flow.Shown, flow.Asked]],
+    size: int,
+    came: list[flow.Item],
+  ) -> Sent:
+    began = time.perf_counter()
+    noise = [
+      annotations.noise_id(frame.job.name, one.person.track_id)
+      for frame, one in asked
+    ]
+    clips = np.stack([o.clip for _, o in asked if o.clip is not None])
+    for _, one in asked:
+      one.clip = None
+    pending = self._estimator.start(
+      clips, np.array(noise, np.uint32), size=size
+    )
+    return Sent(came, asked, pending, began)
+
+  def _receive(self, sent: Sent) -> None:
+    """Waits for a batch and hands its poses to those who asked."""
+    if sent.pending is None:
+      return
+    try:
+      poses = sent.pending.poses()
+    except ValueError as error:
+      raise flow.BrokenError(f"{sent.asked[0][0].place}: {error}") from error
+    now = time.perf_counter()
+    self._stages.add(stages_lib.NETWORK, now - max(sent.began, self._free))
+    self._free = now
+    for i, (_, one) in enumerate(sent.asked):
+      one.poses = poses.row(i)
