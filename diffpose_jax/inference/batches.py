@@ -34,22 +34,24 @@ class Batches:
     self._stages = stages
     self._free = 0.0  # when the devices were done with the batch before
 
-  def sent(self, frames: Iterable[flow.Item]) -> Iterator[Sent]:
+  def sent(
+    self, frames: Iterable[flow.Item], size: int | None = None
+  ) -> Iterator[Sent]:
     """Batches, begun on the devices; all frames are in one of them or before.
 
-    Whatever the crowd, there is one size: the full one, or a small one where
-    all the people there are fit into it. So nothing is compiled on the way,
-    and no pose depends on what else there is.
+    Whatever the crowd, there is one size: `size`, or the full one, or a small
+    one where all the people there are fit into it. So nothing is compiled on
+    the way, and no pose depends on what else there is.
     """
-    *_, batch = self._estimator.sizes
+    batch = size or self._estimator.sizes[-1]
     came: list[flow.Item] = []
     asked: list[tuple[flow.Shown, flow.Asked]] = []
-    waiting, size = 0, None
+    waiting = 0
     for frame in frames:
       came.append(frame)
       if isinstance(frame, flow.Shown):
         waiting += 1
-        for one in frame.asked:
+        for one in _unknown(frame):
           asked.append((frame, one))
           if len(asked) == batch:
             yield self._send(asked, size := batch, came)
@@ -77,8 +79,9 @@ class Batches:
   def estimate(self, frame: flow.Shown) -> None:
     """Finds the poses of one frame's people, in the size that fits them."""
     *_, batch = self._estimator.sizes
-    for first in range(0, len(frame.asked), batch):
-      asked = [(frame, one) for one in frame.asked[first : first + batch]]
+    unknown = _unknown(frame)
+    for first in range(0, len(unknown), batch):
+      asked = [(frame, one) for one in unknown[first : first + batch]]
       self._receive(self._send(asked, self._fitting(len(asked)), []))
 
   def _fitting(self, count: int) -> int:
@@ -96,8 +99,8 @@ class Batches:
       for frame, one in asked
     ]
     clips = np.stack([o.clip for _, o in asked if o.clip is not None])
-    for _, one in asked:
-      one.clip = None
+    for frame, one in asked:
+      one.clip, frame.batch = None, size
     pending = self._estimator.start(
       clips, np.array(noise, np.uint32), size=size
     )
@@ -116,3 +119,8 @@ class Batches:
     self._free = now
     for i, (_, one) in enumerate(sent.asked):
       one.poses = poses.row(i)
+
+
+def _unknown(frame: flow.Shown) -> list[flow.Asked]:
+  """Those of a frame's people whose poses are not known from before."""
+  return [one for one in frame.asked if one.poses is None]

@@ -2,8 +2,9 @@
 
 import collections
 import dataclasses
+import hashlib
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,7 @@ class Supply:
   find: Find
   protocol: dict[str, Any]  # what a result says of them
   tracked: bool = False  # some of them have identities
+  sha256: str = ""  # of the boxes of a file
 
 
 def check(boxes: str | pathlib.Path | None, detector: str | None) -> None:
@@ -112,9 +114,20 @@ def of_file(
       lambda index, frame, own=own: own.get(index, []),
       protocol,
       tracked=any(box.track_id >= 0 for row in own.values() for box in row),
+      sha256=_digest(own),
     )
     for own in people
   ]
+
+
+def _digest(people: Mapping[int, list[Box]]) -> str:
+  """SHA-256 of the boxes of each frame, in order."""
+  digest = hashlib.sha256()
+  for index, row in sorted(people.items()):
+    for one in row:
+      edges = np.asarray(one.box, np.float32).tobytes().hex()
+      digest.update(f"{index} {edges} {one.score} {one.track_id}\n".encode())
+  return digest.hexdigest()
 
 
 def _named(source: sources.Source, info: video.VideoInfo) -> annotations.Video:

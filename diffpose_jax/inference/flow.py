@@ -28,6 +28,9 @@ class Job:
   supply: boxes_in.Supply
   # A context with the frames, which are decoded beside their use.
   frames: Callable[[], contextlib.AbstractContextManager[Iterable[Timed]]]
+  # What is known of its frames from before, from the first on.
+  known: Callable[[], Iterator["Recalled"]] = lambda: iter(())
+  size: int | None = None  # of the batches in which that was estimated
   dropped: bool = False  # nobody wants its frames any more
   over: bool = False  # its `End` has come
 
@@ -47,6 +50,16 @@ class Asked:
   poses: estimator_lib.Poses | None = None  # of this one; None: not yet known
 
 
+@dataclasses.dataclass(frozen=True)
+class Recalled:
+  """What is known of a frame from before."""
+
+  index: int
+  batch: int
+  asked: list[Asked]
+  given: list[boxes_in.Box] | None
+
+
 @dataclasses.dataclass
 class Shown:
   """A frame whose people are being found."""
@@ -58,6 +71,10 @@ class Shown:
   picture: np.ndarray  # what to draw on
   asked: list[Asked] = dataclasses.field(default_factory=list)
   people: list[annotations.Person] = dataclasses.field(default_factory=list)
+  batch: int = 0  # size of the batches in which they are estimated
+  # Boxes that were given; None where they are those of `asked`.
+  given: list[boxes_in.Box] | None = None
+  recalled: bool = False  # what is asked was known from before
 
   @property
   def nbytes(self) -> int:

@@ -2,13 +2,14 @@
 
 import dataclasses
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import tqdm
 
 from diffpose_jax.data import annotations, results, sources, video
 from diffpose_jax.inference import annotated, canvas, flow
+from diffpose_jax.inference import spool as spool_lib
 from diffpose_jax.inference import stages as stages_lib
 from diffpose_jax.pose import skeleton as skeletons
 
@@ -23,11 +24,39 @@ class Output:
   people: int
   tracks: int  # different identities
 
+  def record(self) -> dict[str, Any]:
+    """All of it in JSON types, and which files these are."""
+    return {
+      **dataclasses.asdict(self),
+      **{name: getattr(self, name).name for name in _FILES},
+      "files": {name: _identity(getattr(self, name)) for name in _FILES},
+    }
+
   def __str__(self) -> str:
     return (
       f"{self.people} people in {self.frames} frames, {self.tracks} "
       f"identities\nposes: {self.poses}\nvideo: {self.video}"
     )
+
+
+_FILES = ("poses", "video")  # fields of `Output`
+
+
+def recalled(record: Mapping[str, Any], out: pathlib.Path) -> Output | None:
+  """What was written to `out` before, see `Output.record`; None: no longer."""
+  files = {name: out / record[name] for name in _FILES}
+  same = all(
+    path.is_file() and _identity(path) == record["files"][name]
+    for name, path in files.items()
+  )
+  others = ("frames", "people", "tracks")
+  return Output(**files, **{k: record[k] for k in others}) if same else None
+
+
+def _identity(path: pathlib.Path) -> list[int]:
+  """Of a file, in which it differs from one that is written later."""
+  found = path.stat()
+  return [found.st_size, found.st_mtime_ns]
 
 
 def write(
@@ -62,10 +91,10 @@ def write(
     unit="frame",
     dynamic_ncols=True,
   )
-  records, tracks = [], set()
+  people, tracks = 0, set()
   writer = video.Writer(target, fps=info.fps, size=size)
   try:
-    with progress, writer:
+    with progress, spool_lib.Spool(out) as spool, writer:
       for frame in frames:
         with stages("drawing"):
           picture = annotated.drawn(
@@ -76,20 +105,22 @@ def write(
             options=annotated.Options(),
           )
         writer.write(picture, time=frame.time)
-        records.append(_record(frame))
+        with stages("writing"):
+          spool.append(_record(frame))
+        people += len(frame.people)
         tracks |= {person.track_id for person in frame.people}
         progress.update()
       with stages("writing"):
         [poses] = results.write_posetrack(
           out,
-          [annotations.Video(name, tuple(records))],
+          [annotations.Video(name, tuple(spool))],
           skeleton=skeleton,
           protocol=protocol,
         )
+      count = len(spool)
   finally:
     stages.add("encoding", writer.wall_seconds, writer.cpu_seconds)
-  people = sum(len(frame.people) for frame in records)
-  return Output(poses, target, len(records), people, len(tracks - {-1}))
+  return Output(poses, target, count, people, len(tracks - {-1}))
 
 
 def check_not_overwritten(

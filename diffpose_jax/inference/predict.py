@@ -1,52 +1,25 @@
 """Poses of the people in videos, one record for each decoded frame.
 
-Frames stream through: what is in memory does not grow with a video's length,
-but for the records of the people found.
+Frames stream through: what is in memory does not grow with a video's length.
 """
 
-import contextlib
-import dataclasses
-import functools
 import pathlib
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from absl import logging
 
 from diffpose_jax.data import sources, video
 from diffpose_jax.inference import (
-  canvas,
   boxes_in,
   calibration,
   detectors,
-  flow,
   identities,
   outputs,
-  propagation,
-  reading,
+  run,
   shipped,
-  stream,
 )
 from diffpose_jax.inference import estimator as estimator_lib
-from diffpose_jax.inference import stages as stages_lib
-
-
-@dataclasses.dataclass(frozen=True)
-class Way:
-  """How people are followed, and their joints steadied."""
-
-  follow: bool = False  # through frames without their boxes
-  smooth: str = "none"
-
-
-@dataclasses.dataclass(frozen=True)
-class Video:
-  """A video and where the boxes of its people come from."""
-
-  source: sources.Source
-  info: video.VideoInfo
-  supply: boxes_in.Supply
 
 
 def predict(  # noqa: PLR0913 - one flat call for the command line
@@ -115,14 +88,14 @@ def predict(  # noqa: PLR0913 - one flat call for the command line
   for warning in warnings:
     logging.warning(warning)
   videos = [
-    Video(source, info, supply)
+    run.Video(source, info, supply)
     for (source, info), supply in zip(found, supplies, strict=True)
   ]
-  return run(
+  return run.run(
     videos,
     estimator,
     out,
-    way=Way(follow, smooth),
+    way=run.Way(follow, smooth),
     calibrated=calibrated,
     failures=failures,
   )
@@ -145,107 +118,3 @@ def _opened(
       logging.error("%s", error)
       failures.append(source.name)
   return opened, failures
-
-
-def run(
-  videos: Sequence[Video],
-  estimator: estimator_lib.Estimator,
-  out: pathlib.Path,
-  *,
-  way: Way | None = None,
-  calibrated: calibration.Calibration | None = None,
-  failures: Sequence[str] = (),
-) -> list[outputs.Output]:
-  """Predicts videos with a loaded estimator; see `predict`.
-
-  `failures` are names of others that could not even be opened.
-  """
-  for one in videos:
-    outputs.check_not_overwritten(one.source.path, [one.source], out)
-  live = any(one.info.live for one in videos)
-  maker = _Maker(estimator, out, way or Way(), calibrated)
-  done, failed, count = [], list(failures), len(videos) + len(failures)
-  with reading.asked_to_stop(live) as asked:
-    jobs = [maker.job(one, asked) for one in videos]
-    with contextlib.closing(maker.stream(live)(jobs)) as items:
-      for job in jobs:
-        try:
-          done.append(maker.write(job, flow.of(job, items)))
-          print(done[-1], flush=True)
-        except flow.BrokenError:
-          raise
-        except (ValueError, OSError) as error:
-          if count == 1:
-            raise
-          logging.error("%s", error)
-          failed.append(job.source.name)
-          flow.skip(job, items)
-  print(f"time: {maker.stages}", flush=True)
-  if failed:
-    raise ValueError(
-      f"{len(failed)} of {count} videos were not done ({', '.join(failed)}), "
-      f"for the reasons above; the others are in {out}"
-    )
-  return done
-
-
-class _Maker:
-  """Makes the outputs of videos."""
-
-  def __init__(
-    self,
-    estimator: estimator_lib.Estimator,
-    out: pathlib.Path,
-    way: Way,
-    calibrated: calibration.Calibration | None,
-  ):
-    self.stages = stages_lib.Stages()
-    self._estimator = estimator
-    self._skeleton = estimator.skeleton
-    self._out = out
-    self._way = way
-    self._calibrated = calibrated
-
-  def job(self, one: Video, asked: threading.Event) -> flow.Job:
-    """What is to be done of a video, of a camera until `asked` is set."""
-    frames = functools.partial(
-      reading.opened, one.source, one.info, self.stages, asked
-    )
-    return flow.Job(one.source, one.info, one.supply, frames)
-
-  def stream(self, live: bool) -> stream.Stream:
-    """What finds people; live, without a frame that waits for another."""
-    return stream.Stream(
-      self._estimator,
-      calibrated=self._calibrated,
-      follow=self._follow if self._way.follow else None,
-      singly=live,
-      shrink=canvas.shrunk,
-      stages=self.stages,
-    )
-
-  def _follow(self) -> propagation.Propagation:
-    return propagation.Propagation(joints=self._skeleton.evaluated)
-
-  def write(
-    self, job: flow.Job, frames: Iterator[flow.Shown]
-  ) -> outputs.Output:
-    """Finishes the frames of a video and writes what there is of it."""
-    smooth = self._way.smooth
-    protocol = self._estimator.protocol() | job.supply.protocol
-    protocol |= {"decoded_by": job.info.backend, "smooth": smooth}
-    protocol |= calibration.describe(self._calibrated)
-    if self._way.follow:
-      protocol |= self._follow().protocol()
-    if not job.supply.tracked:
-      frames = identities.tracked(frames, self._skeleton, self.stages)
-      protocol["identities"] = "tracker"
-    frames = identities.smoothed(frames, self._skeleton, smooth, self.stages)
-    return outputs.write(
-      job,
-      frames,
-      self._out,
-      skeleton=self._skeleton,
-      protocol=protocol,
-      stages=self.stages,
-    )

@@ -116,14 +116,14 @@ def shelf(*depends_on: str) -> Shelf:
   digest = hashlib.sha256()
   for text in (
     *(*depends_on, *settings, *devices),
-    *(jax.__version__, sys.version, _code()),
+    *(jax.__version__, sys.version, code()),
   ):
     digest.update(f"{len(text)} {text}".encode())
   return Shelf(folder, digest.hexdigest()[:32])
 
 
 @functools.cache
-def _code() -> str:
+def code() -> str:
   """Digest of the package's files that take part in a trace."""
   digest = hashlib.sha256()
   for part in _CODE:

@@ -11,7 +11,7 @@ pictures of the frames of which a batch is under way.
 """
 
 import contextlib
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -68,7 +68,7 @@ class Stream:
     self._batches = batches.Batches(estimator, self._stages)
 
   def __call__(
-    self, jobs: Iterable[flow.Job]
+    self, jobs: Sequence[flow.Job]
   ) -> Generator[flow.Item, None, None]:
     """The frames of each video in order, with all their people, and its end.
 
@@ -89,14 +89,16 @@ class Stream:
         found = flow.each(jobs, self._alone)
       else:
         cut = beside(flow.each(jobs, self._cut), self._queue)
-        sent = beside(self._batches.sent(cut), 1)
+        sizes = [job.size for job in jobs if job.size is not None]
+        sent = beside(self._batches.sent(cut, max(sizes, default=None)), 1)
         found = self._peopled(self._batches.read(sent))
       yield from beside(found, self._queue)
 
   def _cut(self, job: flow.Job) -> Iterator[flow.Shown]:
     """Frames with the clips of their people."""
     for window, frame in self._windows(job):
-      self._ask(frame, window, self._boxes(frame, window))
+      if not frame.recalled:
+        self._ask(frame, window, self._boxes(frame, window))
       yield frame
 
   def _alone(self, job: flow.Job) -> Iterator[flow.Shown]:
@@ -112,14 +114,17 @@ class Stream:
   ) -> Iterator[flow.Shown]:
     """The same, with the people who are followed through the frames."""
     for window, frame in self._windows(job):
+      if frame.given is None:
+        frame.given = self._boxes(frame, window)
       given = [
         propagation.Given(one.box, one.score, one.track_id)
-        for one in self._boxes(frame, window)
+        for one in frame.given
       ]
       people = follow.boxes(frame.time, frame.size, given)
-      boxes = [boxes_in.Box(p.box, p.score, p.track_id) for p in people]
-      self._ask(frame, window, boxes)
-      self._batches.estimate(frame)
+      if not frame.recalled:
+        boxes = [boxes_in.Box(p.box, p.score, p.track_id) for p in people]
+        self._ask(frame, window, boxes)
+        self._batches.estimate(frame)
       found = self._found(frame)
       seen = follow.update(frame.time, people, found.joints, found.scores)
       everybody = zip(_people(frame, found, self._known), seen, strict=True)
@@ -137,15 +142,22 @@ class Stream:
   def _windows(
     self, job: flow.Job
   ) -> Iterator[tuple[list[flow.Timed], flow.Shown]]:
-    """The frames of a video, each with its neighbours."""
+    """The frames of a video, each with its neighbours and what is known."""
+    known = job.known()
     with job.frames() as frames:
       for window in flow.windows(frames, self._config.data.span):
         if job.dropped:
           return
-        index, time, frame = window[self._config.data.span]
+        index, time, picture = window[self._config.data.span]
+        size = picture.shape[:2]
         with self._stages("drawing"):
-          picture = self._shrink(frame)
-        yield window, flow.Shown(job, index, time, frame.shape[:2], picture)
+          picture = self._shrink(picture)
+        frame = flow.Shown(job, index, time, size, picture)
+        recalled = next(known, None)
+        if recalled is not None:
+          frame.recalled, frame.batch = True, recalled.batch
+          frame.asked, frame.given = recalled.asked, recalled.given
+        yield window, frame
 
   def _ask(
     self,

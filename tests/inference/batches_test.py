@@ -104,6 +104,14 @@ def test_there_is_one_size_whatever_the_crowd(frames, marked, counts, sizes):
   assert [size for size, _ in estimator.used] == sizes
 
 
+def test_there_is_the_size_that_is_asked_for(frames, marked):
+  estimator = marked(batch=4, sizes=(2, 4))
+  found = batches.Batches(estimator, stages_lib.Stages())
+  shown = list(found.read(found.sent(frames([1, 3, 1]), 2)))
+  assert estimator.used == [(2, 2), (2, 2), (2, 1)]
+  assert [getattr(frame, "batch", None) for frame in shown] == [2, 2, 2, None]
+
+
 def test_frames_without_people_wait_for_nobody(frames, marked):
   estimator = marked(batch=4)
   found = batches.Batches(estimator, stages_lib.Stages())

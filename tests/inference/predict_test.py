@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from diffpose_jax.data import annotations, sources, video
-from diffpose_jax.inference import boxes_in, detection, predict
+from diffpose_jax.inference import boxes_in, detection, predict, run
 from diffpose_jax.inference import estimator as estimator_lib
 from diffpose_jax.pose.skeleton import POSETRACK
 
@@ -25,17 +25,17 @@ def _supplied(path, boxes, threshold=0.3):
   [source] = sources.find(path)
   info = video.open_video(source)
   if boxes == "whole":
-    return predict.Video(source, info, boxes_in.whole())
+    return run.Video(source, info, boxes_in.whole())
   file, pair = pathlib.Path(boxes), (source, info)
   [supply] = boxes_in.of_file(file, [pair], threshold=threshold)
-  return predict.Video(source, info, supply)
+  return run.Video(source, info, supply)
 
 
 def _run(dots, path, boxes, tmp_path, estimator=None, threshold=0.3, **way):
   estimator = estimator or dots.Estimator()
   out = tmp_path / "out"
   given = _supplied(path, boxes, threshold)
-  [result] = predict.run([given], estimator, out, way=predict.Way(**way))
+  [result] = run.run([given], estimator, out, way=run.Way(**way))
   return result, json.loads(result.poses.read_text())
 
 
@@ -184,7 +184,7 @@ def test_large_pictures_are_drawn_smaller_but_found_in_full(dots, tmp_path):
   np.testing.assert_allclose(joints[0], 8 * dots.dot(3) + 3.5, atol=4)
 
 
-def test_interrupted_prediction_leaves_nothing(dots, clip, tmp_path):
+def test_interrupted_prediction_leaves_its_journal_alone(dots, clip, tmp_path):
   class Stopped(dots.Estimator):
     def find(self, frames):
       if len(self.clips) > 5:
@@ -193,7 +193,8 @@ def test_interrupted_prediction_leaves_nothing(dots, clip, tmp_path):
 
   with pytest.raises(KeyboardInterrupt):
     _run(dots, clip, "whole", tmp_path, Stopped())
-  assert list((tmp_path / "out").iterdir()) == []
+  [left] = (tmp_path / "out").iterdir()
+  assert left.name == ".clip.journal"
 
 
 def test_broken_weights_are_named(dots, clip, tmp_path):
@@ -205,7 +206,8 @@ def test_broken_weights_are_named(dots, clip, tmp_path):
 
   with pytest.raises(ValueError, match=r"clip: frame 4: .*no finite pose"):
     _run(dots, clip, "whole", tmp_path, Broken())
-  assert list((tmp_path / "out").iterdir()) == []
+  [left] = (tmp_path / "out").iterdir()
+  assert left.name == ".clip.journal"
 
 
 def test_mistakes_are_found_before_the_weights_are_read(clip, tmp_path):
@@ -289,7 +291,7 @@ def test_a_detector_is_asked_for_each_frame(dots, clip, tmp_path):
   given = dataclasses.replace(
     _supplied(clip, "whole"), supply=boxes_in.detected(Detector())
   )
-  [result] = predict.run([given], dots.Estimator(), tmp_path / "out")
+  [result] = run.run([given], dots.Estimator(), tmp_path / "out")
   content = json.loads(result.poses.read_text())
   assert Detector.shapes == [(*dots.SIZE, 3)] * 11
   counts = [len(_joints(content, index)) for index in range(11)]
@@ -319,7 +321,8 @@ def test_a_folder_of_videos_is_one_call(clip, tmp_path, loaded, capsys):
     )
   # Its poses were whole before its video was to take its place.
   assert sorted(path.name for path in (out / "new").iterdir()) == [
-    *("b10.json", "b10.webm", "b9.json", "b9.webm", "c.json", "c.webm")
+    *(".b10.journal", ".b9.journal", ".c.journal"),
+    *("b10.json", "b10.webm", "b9.json", "b9.webm", "c.json", "c.webm"),
   ]
 
 
@@ -346,8 +349,8 @@ def test_a_camera_is_read_until_ctrl_c(dots, tmp_path, monkeypatch):
   monkeypatch.setattr(video, "read", endless)
   before = signal.getsignal(signal.SIGINT)
   [source] = sources.find("camera:0")
-  given = predict.Video(source, live, boxes_in.whole())
-  [result] = predict.run([given], dots.Estimator(), tmp_path / "out")
+  given = run.Video(source, live, boxes_in.whole())
+  [result] = run.run([given], dots.Estimator(), tmp_path / "out")
   assert signal.getsignal(signal.SIGINT) is before
   # What asks to stop runs in another thread than what reads.
   assert 6 <= result.frames < 60 and result.poses.name == "camera0.json"
@@ -383,7 +386,7 @@ def loaded(dots, monkeypatch):
 def test_input_and_boxes_are_never_overwritten(dots, clip, tmp_path, loaded):
   before = clip.read_bytes()
   with pytest.raises(ValueError, match=r"clip\.webm: would be overwritten"):
-    predict.run([_supplied(clip, "whole")], dots.Estimator(), tmp_path)
+    run.run([_supplied(clip, "whole")], dots.Estimator(), tmp_path)
   assert clip.read_bytes() == before
   boxes = tmp_path / "out" / "clip.json"
   boxes.parent.mkdir()

@@ -78,7 +78,7 @@ def test_nothing_is_read_from_a_folder_that_others_can_write(folder):
 
 def test_other_code_is_another_program(folder, monkeypatch):
   program.shelf("a").shapes(lambda: SHAPES)
-  monkeypatch.setattr(program, "_code", lambda: "changed")
+  monkeypatch.setattr(program, "code", lambda: "changed")
   with pytest.raises(AssertionError, match="traced again"):
     program.shelf("a").shapes(_never)
 

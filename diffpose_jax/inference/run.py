@@ -1,0 +1,241 @@
+"""One call: several videos, one after the other, with what was done before."""
+
+import contextlib
+import dataclasses
+import functools
+import pathlib
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from absl import logging
+
+from diffpose_jax.data import sources, video
+from diffpose_jax.inference import (
+  boxes_in,
+  calibration,
+  canvas,
+  fingerprint,
+  flow,
+  identities,
+  outputs,
+  propagation,
+  reading,
+  stream,
+)
+from diffpose_jax.inference import estimator as estimator_lib
+from diffpose_jax.inference import journal as journal_lib
+from diffpose_jax.inference import stages as stages_lib
+
+
+@dataclasses.dataclass(frozen=True)
+class Way:
+  """How people are followed, and their joints steadied."""
+
+  follow: bool = False  # through frames without their boxes
+  smooth: str = "none"
+
+
+@dataclasses.dataclass(frozen=True)
+class Video:
+  """A video and where the boxes of its people come from."""
+
+  source: sources.Source
+  info: video.VideoInfo
+  supply: boxes_in.Supply
+
+
+@dataclasses.dataclass(frozen=True)
+class _Task:
+  """A video of a call."""
+
+  job: flow.Job
+  journal: journal_lib.Journal | None  # None for what is live
+  protocol: dict[str, Any]
+
+
+def run(
+  videos: Sequence[Video],
+  estimator: estimator_lib.Estimator,
+  out: pathlib.Path,
+  *,
+  way: Way | None = None,
+  calibrated: calibration.Calibration | None = None,
+  failures: Sequence[str] = (),
+) -> list[outputs.Output]:
+  """Predicts videos with a loaded estimator; see `predict`.
+
+  What was interrupted goes on where it stopped; of several videos, those that
+  were done are not done again (`journal`). `failures` are names of others that
+  could not even be opened.
+  """
+  for one in videos:
+    outputs.check_not_overwritten(one.source.path, [one.source], out)
+  live = any(one.info.live for one in videos)
+  call = _Call(estimator, out, way or Way(), calibrated)
+  failed, count = list(failures), len(videos) + len(failures)
+  with reading.asked_to_stop(live) as asked:
+    tasks = [call.task(one, asked) for one in videos]
+    left = [task for task in tasks if not call.is_done(task)]
+    jobs = [task.job for task in left]
+    with contextlib.closing(call.stream(live)(jobs)) as items:
+      for task in left:
+        try:
+          call.do(task, flow.of(task.job, items), alone=count == 1)
+        except flow.BrokenError:
+          raise
+        except (ValueError, OSError) as error:
+          if count == 1:
+            raise
+          logging.error("%s", error)
+          failed.append(task.job.source.name)
+          flow.skip(task.job, items)
+  print(f"time: {call.stages}", flush=True)
+  if failed:
+    raise ValueError(
+      f"{len(failed)} of {count} videos were not done ({', '.join(failed)}), "
+      f"for the reasons above; the others are in {out}, and the same command "
+      "does not do them again"
+    )
+  return [call.finished(task) for task in tasks]
+
+
+class _Call:
+  """What the videos of a call have in common."""
+
+  def __init__(
+    self,
+    estimator: estimator_lib.Estimator,
+    out: pathlib.Path,
+    way: Way,
+    calibrated: calibration.Calibration | None,
+  ):
+    self.stages = stages_lib.Stages()
+    self._estimator = estimator
+    self._skeleton = estimator.skeleton
+    self._out = out
+    self._way = way
+    self._calibrated = calibrated
+    self._done: dict[str, outputs.Output] = {}  # by name
+
+  def task(self, one: Video, asked: threading.Event) -> _Task:
+    """What is to be done of a video, of a camera until `asked` is set."""
+    frames = functools.partial(
+      reading.opened, one.source, one.info, self.stages, asked
+    )
+    job = flow.Job(one.source, one.info, one.supply, frames)
+    protocol = self._protocol(one)
+    if one.info.live:
+      return _Task(job, None, protocol)
+    of = fingerprint.of(
+      *(one.source, one.info, one.supply, self._estimator),
+      {"follow": self._way.follow},
+    )
+    path = self._out / f".{one.source.name}.journal"
+    journal = journal_lib.Journal(path, of)
+    job.known, job.size = journal.known, journal.size
+    return _Task(job, journal, protocol)
+
+  def _protocol(self, one: Video) -> dict[str, Any]:
+    protocol = self._estimator.protocol() | one.supply.protocol
+    protocol |= {"decoded_by": one.info.backend, "smooth": self._way.smooth}
+    protocol |= calibration.describe(self._calibrated)
+    if self._way.follow:
+      protocol |= self._follow().protocol()
+    if not one.supply.tracked:
+      protocol["identities"] = "tracker"
+    return protocol
+
+  def _follow(self) -> propagation.Propagation:
+    return propagation.Propagation(joints=self._skeleton.evaluated)
+
+  def stream(self, live: bool) -> stream.Stream:
+    """What finds people; live, without a frame that waits for another."""
+    return stream.Stream(
+      self._estimator,
+      calibrated=self._calibrated,
+      follow=self._follow if self._way.follow else None,
+      singly=live,
+      shrink=canvas.shrunk,
+      stages=self.stages,
+    )
+
+  def is_done(self, task: _Task) -> bool:
+    """Whether a video was done before; says so, or what else there is of it."""
+    name, journal = task.job.source.name, task.journal
+    if journal is None:
+      return False
+    if journal.why:
+      logging.warning("%s: %s; starts over", journal.path, journal.why)
+    if journal.frames:
+      print(f"{name}: {journal.frames} frames are known from before")
+    if journal.done is None:
+      return False
+    output = None
+    if journal.done["protocol"] == journal_lib.plain(task.protocol):
+      output = outputs.recalled(journal.done, self._out)
+    if output is None:
+      logging.warning("%s: its files are other ones; starts over", journal.path)
+      return False
+    print(f"{name}: done before; to do it again, remove {journal.path}")
+    self._done[name] = output
+    return True
+
+  def do(
+    self, task: _Task, frames: Iterator[flow.Shown], *, alone: bool
+  ) -> None:
+    """Writes what there is of a video."""
+    try:
+      output = self._write(task, frames)
+    except KeyboardInterrupt:
+      self._tell_where(task)
+      raise
+    finally:
+      if task.journal is not None:
+        task.journal.close()
+    self._done[task.job.source.name] = output
+    if task.journal is not None and not alone:
+      task.journal.finish(
+        output.record() | {"protocol": task.protocol, "size": task.journal.size}
+      )
+    print(output, flush=True)
+
+  def _write(self, task: _Task, frames: Iterator[flow.Shown]) -> outputs.Output:
+    if task.journal is not None:
+      frames = _noted(frames, task.journal)
+    if not task.job.supply.tracked:
+      frames = identities.tracked(frames, self._skeleton, self.stages)
+    return outputs.write(
+      task.job,
+      identities.smoothed(
+        frames, self._skeleton, self._way.smooth, self.stages
+      ),
+      self._out,
+      skeleton=self._skeleton,
+      protocol=task.protocol,
+      stages=self.stages,
+    )
+
+  def _tell_where(self, task: _Task) -> None:
+    if task.journal is not None and task.journal.frames:
+      print(
+        f"{task.job.source.name}: stopped after {task.journal.frames} frames; "
+        "the same command goes on from there",
+        file=sys.stderr,
+      )
+
+  def finished(self, task: _Task) -> outputs.Output:
+    """What was written of a video, once all of them are done."""
+    if task.journal is not None:
+      task.journal.remove()
+    return self._done[task.job.source.name]
+
+
+def _noted(
+  frames: Iterator[flow.Shown], journal: journal_lib.Journal
+) -> Iterator[flow.Shown]:
+  """The frames, each written to the journal first."""
+  for frame in frames:
+    journal.add(frame)
+    yield frame
