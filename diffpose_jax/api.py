@@ -20,11 +20,14 @@ import numpy as np
 from absl import logging
 from jaxtyping import Float, UInt8
 
-from diffpose_jax.data import annotation_fields
-from diffpose_jax.inference import calibration, crops, shipped
+from diffpose_jax.inference import (
+  arrays_in,
+  calibration,
+  crops,
+  flow,
+  shipped,
+)
 from diffpose_jax.inference import estimator as estimator_lib
-
-_LARGEST = 32766  # pixels of a side, which OpenCV can crop from
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,11 +171,32 @@ class DiffPose:
       ValueError: pictures or boxes are of another type or shape, a box has no
         area, is not finite, or lies outside of its picture.
     """
-    _check_frames(frames)
+    arrays_in.check_frames(frames)
     if frames.ndim == 3:
-      people = _boxes(boxes, frames.shape, "boxes")
+      people = arrays_in.boxes_of(boxes, frames.shape, "boxes")
       return self._poses(frames[None], [people])[0]
-    return self._poses(frames, _boxes_of_video(boxes, frames))
+    return self._poses(frames, arrays_in.boxes_of_video(boxes, frames))
+
+  def live(self, causal: bool = False) -> "Live":
+    """What takes the frames of a camera one by one.
+
+    All is compiled first, so that no frame has to wait for that.
+
+    >>> import numpy as np
+    >>> from diffpose_jax import DiffPose
+    >>> live = DiffPose.from_pretrained().live(causal=True)
+    >>> picture = np.full((120, 160, 3), 90, np.uint8)
+    >>> [result] = live.push(picture, [[20, 10, 80, 110]])
+    >>> result.joints.shape
+    (1, 17, 2)
+
+    Args:
+      causal: whether a frame's result is there at once; the frames before it
+        stand in for those after it, in reverse. Else it is there δ frames
+        later, as good as a video's.
+    """
+    self.estimator.warm_up()
+    return Live(self, causal)
 
   def _poses(
     self,
@@ -204,6 +228,19 @@ class DiffPose:
     ends = np.cumsum([0, *map(len, boxes)])
     whole = _joined(parts)
     return [_rows(whole, *ends[t : t + 2]) for t in range(len(boxes))]
+
+  def _alone(
+    self, frames: Sequence[np.ndarray], boxes: Float[np.ndarray, "n 4"]
+  ) -> Result:
+    """The result of the frame in the middle, as soon as can be."""
+    if not len(boxes):
+      return self._empty()
+    config: Any = self.estimator.config
+    asked = [crops.cut(frames, box, config) for box in boxes]
+    noise = np.zeros(len(asked), np.uint32)
+    return self._result(
+      crops.estimate(self.estimator, asked, noise, self._calibrated, alone=True)
+    )
 
   def _result(self, people: crops.People) -> Result:
     calibrated, skeleton = self._calibrated, self.estimator.skeleton
@@ -239,6 +276,45 @@ class DiffPose:
     )
 
 
+class Live:
+  """Poses of the frames of one camera, one by one; see `DiffPose.live`."""
+
+  def __init__(self, model: DiffPose, causal: bool):
+    """Before the first frame."""
+    config: Any = model.estimator.config
+    self._model = model
+    self._span = config.data.span
+    self._windows = flow.Windows(self._span, causal)
+
+  def push(self, frame: Any, boxes: Any) -> list[Result]:
+    """The results that are ready with one more frame, in order: one or none.
+
+    Args:
+      frame: uint8 RGB (h, w, 3), of one size throughout.
+      boxes: (n, 4), edges x1, y1, x2, y2 in pixels, of the people in it.
+
+    Raises:
+      ValueError: as `DiffPose.predict`.
+    """
+    arrays_in.check_frames(frame)
+    if frame.ndim != 3:
+      raise ValueError(f"frame: of shape {frame.shape}; push one at a time")
+    # It may be the camera's own memory, which changes with the next frame.
+    item = frame.copy(), arrays_in.boxes_of(boxes, frame.shape, "boxes")
+    return [self._result(window) for window in self._windows.push(item)]
+
+  def finish(self) -> list[Result]:
+    """The results of the frames that still wait for those after them."""
+    return [self._result(window) for window in self._windows.finish()]
+
+  def _result(
+    self, window: list[tuple[UInt8[np.ndarray, "h w 3"], np.ndarray]]
+  ) -> Result:
+    frames = [frame for frame, _ in window]
+    _, boxes = window[self._span]
+    return self._model._alone(frames, boxes)
+
+
 _BY_PERSON = {"joints": 0, "scores": 0, "covariance": 0, "samples": 1}
 
 
@@ -263,110 +339,3 @@ def _rows(result: Result, start: Any, end: Any) -> Result:
     for name, axis in _axes(result).items()
   }
   return dataclasses.replace(result, **some)
-
-
-def _check_frames(frames: Any) -> None:
-  """Raises ValueError unless this is a picture or a video as it must be."""
-  if not isinstance(frames, np.ndarray):
-    hint = "np.stack(frames)" if isinstance(frames, list) else "an array"
-    raise ValueError(
-      f"frames: a {type(frames).__name__}; give {hint} of NumPy, (h, w, 3) or "
-      "(t, h, w, 3)"
-    )
-  if frames.dtype != np.uint8:
-    raise ValueError(
-      f"frames: of {frames.dtype}, must be uint8 from 0 to 255; where they are "
-      "from 0 to 1: np.round(255 * frames).astype(np.uint8)"
-    )
-  shape = frames.shape
-  if frames.ndim not in (3, 4) or shape[-1] != 3:
-    hint = "(h, w, 3) or (t, h, w, 3), RGB"
-    if frames.ndim in (3, 4) and shape[-1] == 4:
-      hint += "; without alpha: frames[..., :3]"
-    elif frames.ndim in (3, 4) and shape[-3] == 3:
-      hint += "; colours last: np.moveaxis(frames, -3, -1)"
-    elif frames.ndim in (2, 3):
-      hint += "; grey ones: np.repeat(frames[..., None], 3, axis=-1)"
-    raise ValueError(f"frames: of shape {shape}, must be {hint}")
-  if min(shape) == 0:
-    raise ValueError(f"frames: of shape {shape}, nothing to see; give frames")
-  if max(shape[-3:-1]) > _LARGEST:
-    raise ValueError(
-      f"frames: of shape {shape}, more than {_LARGEST} pixels a side; shrink "
-      "them, and the boxes too"
-    )
-
-
-def _boxes_of_video(boxes: Any, frames: np.ndarray) -> list[np.ndarray]:
-  """The boxes of each frame."""
-  count = len(frames)
-  if isinstance(boxes, np.ndarray) and boxes.ndim == 2:
-    return [_boxes(boxes, frames.shape[1:], "boxes")] * count
-  try:
-    given = len(boxes)
-  except TypeError:
-    raise ValueError(
-      f"boxes: a {type(boxes).__name__}; give an array (n, 4) for all frames, "
-      f"or a list of {count}, one for each frame"
-    ) from None
-  if given != count:
-    raise ValueError(
-      f"boxes: {given} for {count} frames; give an array (n, 4) for all frames, "
-      "or a list with one for each frame, of shape (0, 4) where there is nobody"
-    )
-  return [
-    _boxes(people, frames.shape[1:], f"boxes of frame {t}")
-    for t, people in enumerate(boxes)
-  ]
-
-
-def _boxes(
-  given: Any, shape: tuple[int, ...], place: str
-) -> Float[np.ndarray, "n 4"]:
-  """Boxes of one picture in float32.
-
-  Raises ValueError, naming `place` and the box, where one cannot be cropped.
-  """
-  try:
-    boxes = np.asarray(given)
-  except ValueError:
-    raise ValueError(
-      f"{place}: not all of one length; give an array (n, 4)"
-    ) from None
-  if boxes.size == 0 and boxes.shape in ((0,), (0, 4)):
-    return np.zeros((0, 4), np.float32)
-  if boxes.ndim != 2 or boxes.shape[1] != 4:
-    raise ValueError(
-      f"{place}: of shape {boxes.shape}, must be (n, 4): edges x1, y1, x2, y2 "
-      "of each person"
-    )
-  if boxes.dtype.kind not in "iuf":
-    raise ValueError(f"{place}: of {boxes.dtype}, must be numbers")
-  boxes = boxes.astype(np.float64)
-  for i, box in enumerate(boxes):
-    _check_box(box, shape, f"{place}: {i}")
-  return boxes.astype(np.float32)
-
-
-def _check_box(
-  box: Float[np.ndarray, "4"], shape: tuple[int, ...], place: str
-) -> None:
-  if not np.isfinite(box).all():
-    raise ValueError(f"{place}: {box.tolist()} is not finite; leave it out")
-  sides = np.concatenate([box[:2], box[2:] - box[:2]])
-  if not annotation_fields.has_area(sides):
-    raise ValueError(
-      f"{place}: {box.tolist()} has no area; give edges x1, y1, x2, y2, not "
-      "width and height"
-    )
-  if np.abs(box).max() > annotation_fields.FARTHEST:
-    raise ValueError(
-      f"{place}: {box.tolist()} reaches beyond {annotation_fields.FARTHEST:g} "
-      "pixels"
-    )
-  # Pixels cover half a pixel on each side of their centres.
-  if not np.all((box[2:] > -0.5) & (box[:2] < np.array(shape[1::-1]) - 0.5)):
-    raise ValueError(
-      f"{place}: {box.tolist()} lies outside of the picture, which is "
-      f"{shape[1]}x{shape[0]} pixels; leave it out"
-    )

@@ -83,7 +83,10 @@ VERBS = {
     (
       Form(
         ("input", "out"),
-        ("weights", "boxes", "detector", "follow", "smooth", "fps", *SAMPLING),
+        (
+          *("weights", "boxes", "detector", "follow", "smooth_boxes"),
+          *("share_crops", "live", "smooth", "fps", *SAMPLING),
+        ),
       ),
     ),
   ),
@@ -170,6 +173,20 @@ FLAGS: dict[str, tuple[type, str]] = {
   ),
   "follow": (bool, "follow people by their poses through frames without boxes"),
   "smooth": (str, "steady joints along identities: none, online or lag"),
+  "smooth_boxes": (
+    str,
+    "steady boxes along tracks before people are cut out: none, online or lag",
+  ),
+  "share_crops": (
+    bool,
+    "share boxes along tracks, so that each frame is looked at once: faster, "
+    "and a little less accurate",
+  ),
+  "live": (
+    str,
+    "let no frame wait: none, lag (but for its neighbours) or causal; a camera "
+    "is lag",
+  ),
   "fps": (float, "pictures a second, of a folder or list of pictures"),
   "box_threshold": (float, "ignore boxes that score below it"),
   "step": (int, "replay: training step, from the nearest checkpoint before it"),

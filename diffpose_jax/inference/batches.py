@@ -4,12 +4,13 @@ import collections
 import dataclasses
 import time
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
 from diffpose_jax.data import annotations
 from diffpose_jax.inference import estimator as estimator_lib
-from diffpose_jax.inference import flow
+from diffpose_jax.inference import flow, token_bank
 from diffpose_jax.inference import stages as stages_lib
 
 
@@ -27,11 +28,16 @@ class Batches:
   """Sends people to the devices, and reads their poses back."""
 
   def __init__(
-    self, estimator: estimator_lib.Estimator, stages: stages_lib.Stages
+    self,
+    estimator: estimator_lib.Estimator,
+    stages: stages_lib.Stages,
+    *,
+    shared: bool = False,
   ):
-    """The network's time is added to `stages`."""
+    """The network's time is added to `stages`; `shared` clips are of looks."""
     self._estimator = estimator
     self._stages = stages
+    self._bank = token_bank.Bank(estimator) if shared else None
     self._free = 0.0  # when the devices were done with the batch before
 
   def sent(
@@ -65,7 +71,8 @@ class Batches:
         yield Sent(came, [])
         came, waiting = [], 0
     if asked:
-      yield self._send(asked, size or self._fitting(len(asked)), came)
+      fitting = _fitting(self._estimator.sizes, len(asked))
+      yield self._send(asked, size or fitting, came)
 
   def read(self, batches: Iterable[Sent]) -> Iterator[flow.Item]:
     """The frames in order, as soon as all their people's poses are known."""
@@ -77,15 +84,16 @@ class Batches:
         yield held.popleft()
 
   def estimate(self, frame: flow.Shown) -> None:
-    """Finds the poses of one frame's people, in the size that fits them."""
-    *_, batch = self._estimator.sizes
+    """Finds the poses of one frame's people, in sizes of `Estimator.ladder`."""
+    ladder = self._estimator.ladder
     unknown = _unknown(frame)
-    for first in range(0, len(unknown), batch):
-      asked = [(frame, one) for one in unknown[first : first + batch]]
-      self._receive(self._send(asked, self._fitting(len(asked)), []))
+    for first in range(0, len(unknown), ladder[-1]):
+      asked = [(frame, one) for one in unknown[first : first + ladder[-1]]]
+      self._receive(self._send(asked, _fitting(ladder, len(asked)), []))
 
-  def _fitting(self, count: int) -> int:
-    return next(size for size in self._estimator.sizes if size >= count)
+  def warm_up(self) -> None:
+    """Compiles all that `estimate` needs, whatever the crowd."""
+    (self._estimator if self._bank is None else self._bank).warm_up()
 
   def _send(
     self,
@@ -98,13 +106,18 @@ class Batches:
       annotations.noise_id(frame.job.name, one.person.track_id)
       for frame, one in asked
     ]
-    clips = np.stack([o.clip for _, o in asked if o.clip is not None])
+    clips = [one.clip for _, one in asked]
     for frame, one in asked:
       one.clip, frame.batch = None, size
-    pending = self._estimator.start(
-      clips, np.array(noise, np.uint32), size=size
-    )
+    pending = self._start(clips, np.array(noise, np.uint32), size)
     return Sent(came, asked, pending, began)
+
+  def _start(
+    self, clips: list[Any], noise: np.ndarray, size: int
+  ) -> estimator_lib.Pending:
+    if self._bank is None:
+      return self._estimator.start(np.stack(clips), noise, size=size)
+    return self._bank.start(clips, noise, size=size)
 
   def _receive(self, sent: Sent) -> None:
     """Waits for a batch and hands its poses to those who asked."""
@@ -119,6 +132,11 @@ class Batches:
     self._free = now
     for i, (_, one) in enumerate(sent.asked):
       one.poses = poses.row(i)
+
+
+def _fitting(sizes: tuple[int, ...], count: int) -> int:
+  """The smallest size that holds so many."""
+  return next(size for size in sizes if size >= count)
 
 
 def _unknown(frame: flow.Shown) -> list[flow.Asked]:

@@ -42,12 +42,21 @@ def cut(
 
   Raises ValueError for a box without area, or not finite.
   """
-  size = tuple(config.data.size)
+  affine = to_crop(box, config)
+  clip = warping.warp(list(frames), affine, tuple(config.data.size))
+  return Crop(box, clip, geometry.invert(affine))
+
+
+def to_crop(
+  box: Float[np.ndarray, "4"], config: Any
+) -> Float[np.ndarray, "2 3"]:
+  """The affine from a picture to a person's crop, of a box not enlarged.
+
+  Raises ValueError for a box without area, or not finite.
+  """
   # In float64, where what has an area in float32 keeps one.
   enlarged = geometry.enlarge(box.astype(np.float64), config.data.enlarge)
-  affine = geometry.crop_affine(enlarged, size)
-  clip = warping.warp(list(frames), affine, size)
-  return Crop(box, clip, geometry.invert(affine))
+  return geometry.crop_affine(enlarged, tuple(config.data.size))
 
 
 def estimate(
@@ -55,6 +64,8 @@ def estimate(
   crops: Sequence[Crop],
   noise_id: UInt32[np.ndarray, "n"],
   calibrated: calibration.Calibration | None = None,
+  *,
+  alone: bool = False,
 ) -> People:
   """The poses of any number of crops, at least one.
 
@@ -63,19 +74,20 @@ def estimate(
     crops: of people.
     noise_id: whose sampling noise each sees, see `annotations.noise_id`.
     calibrated: for the errors; else they are the raw spread.
+    alone: whether no more are to be expected soon: in the sizes that fit them,
+      of `Estimator.ladder`.
 
   Raises ValueError where the network gives no finite pose.
   """
   batch = len(estimator.rows)
-  parts = [
-    estimator(
-      np.stack([crop.clip for crop in crops[i : i + batch]]),
-      noise_id[i : i + batch],
-    )
-    for i in range(0, len(crops), batch)
-  ]
+  begun = []
+  for i in range(0, len(crops), batch):
+    clips = np.stack([crop.clip for crop in crops[i : i + batch]])
+    fits = (size for size in estimator.ladder if size >= len(clips))
+    size = next(fits) if alone else None
+    begun.append(estimator.start(clips, noise_id[i : i + batch], size=size))
   return people(
-    estimator_lib.joined(parts),
+    estimator_lib.joined([pending.poses() for pending in begun]),
     np.stack([crop.to_picture for crop in crops]),
     np.stack([crop.box for crop in crops]),
     estimator.skeleton,

@@ -14,6 +14,7 @@ import numpy as np
 from absl import logging
 from jaxtyping import Bool, Float, UInt8, UInt32
 
+from diffpose_jax import config as config_lib
 from diffpose_jax.diffusion import sampler
 from diffpose_jax.inference import network, pack_file, program, workdir
 from diffpose_jax.model import hosts, sharding
@@ -24,7 +25,7 @@ from diffpose_jax.weights import checkpoint, packed
 # The padded time grid and the number of steps to walk on it.
 Walk = tuple[jax.Array, int | jax.Array]
 _FEW = 8  # clips: a short video's people do not wait for a whole batch's work
-_CLIPS_OUT = (0, 0, 1, 0, 1)  # the axis of the clips in what `_estimate` gives
+CLIPS_OUT = (0, 0, 1, 0, 1)  # the axis of the clips in what `read` gives
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +96,34 @@ def heatmaps(
   The clip is encoded once. The mirrored pass sees the same noise, mirrored.
   """
   model = network.build_model(config, skeleton)
-  apply: Any = functools.partial(model.apply, {"params": params})
+  encode: Any = functools.partial(
+    model.apply, {"params": params}, method="encode"
+  )
+  features = [encode(view) for view in views(frames, options)]
+  return sampled(config, skeleton, params, features, noise_id, walk, options)
+
+
+def views(frames: jax.Array, options: Options) -> list[jax.Array]:
+  """The pictures [... h w 3] that are looked at: mirrored too, with `flip`."""
+  if not options.flip:
+    return [frames]
+  return [frames, jax.lax.rev(frames, (frames.ndim - 2,))]
+
+
+def sampled(
+  config: ml_collections.ConfigDict,
+  skeleton: skeletons.Skeleton,
+  params: Any,
+  features: Sequence[Any],
+  noise_id: jax.Array,
+  walk: Walk,
+  options: Options,
+) -> jax.Array:
+  """Heatmaps f32[m b y x k] from the features of each of `views`; traceable."""
+  model = network.build_model(config, skeleton)
+  denoise: Any = functools.partial(
+    model.apply, {"params": params}, method="denoise"
+  )
   order = skeleton.flip
   key = jax.random.key(options.seed)
   keys = jax.vmap(functools.partial(jax.random.fold_in, key))(noise_id)
@@ -111,15 +139,13 @@ def heatmaps(
       samples=options.samples,
     )
 
-  features = apply(frames, method="encode")
-  maps = run(lambda xt, time: apply(xt, time, features, method="denoise"))
+  maps = run(lambda xt, time: denoise(xt, time, features[0]))
   if not options.flip:
     return maps
-  mirrored = apply(jax.lax.rev(frames, (3,)), method="encode")
 
   def denoise_mirrored(xt, time):
     xt = heatmap.flip(xt, order)
-    return heatmap.flip(apply(xt, time, mirrored, method="denoise"), order)
+    return heatmap.flip(denoise(xt, time, features[1]), order)
 
   return (maps + run(denoise_mirrored)) / 2
 
@@ -145,7 +171,7 @@ class Pending:
     """Waits for them; raises what a call of `Estimator` does."""
     joints, score, samples, shape, broken = (
       sharding.to_local(array, axis)
-      for array, axis in zip(self.out, _CLIPS_OUT, strict=True)
+      for array, axis in zip(self.out, CLIPS_OUT, strict=True)
     )
     _check_finite(broken[:, : self.count])
     return Poses(
@@ -193,7 +219,7 @@ class Estimator:
         functools.partial(_estimate, config, skeleton, options),
         mesh,
         clips_in=(None, 0, None),
-        clips_out=_CLIPS_OUT,
+        clips_out=CLIPS_OUT,
       )
     )
     self._shelf = shelf or program.Shelf(None, "")
@@ -300,9 +326,19 @@ class Estimator:
     return sharding.rows(self._sizes[-1], self._mesh)
 
   @property
+  def parts(self) -> tuple[Any, Walk, jax.sharding.Mesh]:
+    """Weights where they are in use, the walk, and over which devices."""
+    return self._params, self._walk, self._mesh
+
+  @property
   def sizes(self) -> tuple[int, ...]:
     """Sizes of batches, ascending; the last is `config.evaluate.batch`."""
     return self._sizes
+
+  @property
+  def ladder(self) -> tuple[int, ...]:
+    """The same with smaller ones, for clips that cannot wait for others."""
+    return _ladder(self._sizes, sharding.shares(self._mesh))
 
   def __call__(
     self,
@@ -351,6 +387,14 @@ class Estimator:
       self._programs[size] = hosts.compiled("estimate", found, *arguments)
     return Pending(self._programs[size](*arguments), count)
 
+  def warm_up(self) -> None:
+    """Compiles all sizes of `ladder`, so that none waits for it later."""
+    config: Any = self.config
+    frames = config_lib.frames(config)
+    blank = np.zeros((1, frames, *config.data.size, 3), np.uint8)
+    for size in self.ladder:
+      self.start(blank, np.zeros(1, np.uint32), size=size).poses()
+
   def _size(self, count: int) -> int:
     """The batch to compute so many clips in.
 
@@ -364,6 +408,15 @@ def _sizes(batch: int, shares: int) -> tuple[int, ...]:
   """Sizes of batches, ascending: one for a handful of people, and the full."""
   small = -(-_FEW // shares) * shares
   return (small, batch) if small < batch else (batch,)
+
+
+def _ladder(sizes: tuple[int, ...], shares: int) -> tuple[int, ...]:
+  """The sizes with smaller ones, each twice the one before."""
+  size, smaller = shares, []
+  while size < sizes[0]:
+    smaller.append(size)
+    size *= 2
+  return (*smaller, *sizes)
 
 
 def _in_use(params: Any, mesh: jax.sharding.Mesh) -> Any:
@@ -416,13 +469,17 @@ def _check_finite(broken: Bool[np.ndarray, "m b k"]) -> None:
 
 def _estimate(config, skeleton, options, params, given, walk):
   clips = (given["frames"], given["noise_id"])
-  maps = heatmaps(config, skeleton, params, *clips, walk, options)
-  read = functools.partial(
+  return read(config, heatmaps(config, skeleton, params, *clips, walk, options))
+
+
+def read(config: ml_collections.ConfigDict, maps: jax.Array) -> tuple:
+  """What `Pending` holds, of the heatmaps [m b y x k] of members; traceable."""
+  decode = functools.partial(
     heatmap.decode, stride=config.model.patch / 4, method=config.evaluate.decode
   )
   mean = merge(maps)
-  joints, score = read(mean)
-  samples, _ = jax.vmap(read)(maps)
+  joints, score = decode(mean)
+  samples, _ = jax.vmap(decode)(maps)
   shape = uncertainty.heatmap_covariance(
     mean, joints, stride=config.model.patch / 4
   )

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from diffpose_jax.data import annotations, sources, video
-from diffpose_jax.inference import boxes_in
+from diffpose_jax.inference import boxes_in, shared_boxes, token_bank
 from diffpose_jax.inference import estimator as estimator_lib
+from diffpose_jax.inference import latency as latency_lib
 
 Timed = tuple[int, float, np.ndarray]  # index, seconds, RGB frame
 
@@ -31,6 +32,9 @@ class Job:
   # What is known of its frames from before, from the first on.
   known: Callable[[], Iterator["Recalled"]] = lambda: iter(())
   size: int | None = None  # of the batches in which that was estimated
+  latency: latency_lib.Latency = dataclasses.field(
+    default_factory=latency_lib.Latency
+  )
   dropped: bool = False  # nobody wants its frames any more
   over: bool = False  # its `End` has come
 
@@ -40,13 +44,17 @@ class Job:
     return self.source.path.stem
 
 
+Clip = np.ndarray | list[token_bank.Look]
+
+
 @dataclasses.dataclass
 class Asked:
   """A person of a frame, on the way through the network."""
 
   person: boxes_in.Box
   to_picture: np.ndarray  # affine (2, 3) from crop to picture
-  clip: np.ndarray | None  # uint8 (t, h, w, 3); None once it is on the way
+  # uint8 (t, h, w, 3), or what its frames look like; None once it is sent.
+  clip: Clip | None
   poses: estimator_lib.Poses | None = None  # of this one; None: not yet known
 
 
@@ -57,7 +65,7 @@ class Recalled:
   index: int
   batch: int
   asked: list[Asked]
-  given: list[boxes_in.Box] | None
+  given: list[boxes_in.Box]
 
 
 @dataclasses.dataclass
@@ -69,18 +77,23 @@ class Shown:
   time: float  # seconds
   size: tuple[int, int]  # (height, width) of the frame itself
   picture: np.ndarray  # what to draw on
+  # It among its 2δ + 1 neighbours; None once people are cut out.
+  window: list[Timed] | None = None
+  given: list[boxes_in.Box] = dataclasses.field(default_factory=list)
+  # Of those who are to be cut out: the given ones, or what is made of them.
+  boxes: list[boxes_in.Box] = dataclasses.field(default_factory=list)
+  # How they are looked at; None: by their own boxes.
+  views: list[shared_boxes.View] | None = None
   asked: list[Asked] = dataclasses.field(default_factory=list)
   people: list[annotations.Person] = dataclasses.field(default_factory=list)
   batch: int = 0  # size of the batches in which they are estimated
-  # Boxes that were given; None where they are those of `asked`.
-  given: list[boxes_in.Box] | None = None
   recalled: bool = False  # what is asked was known from before
 
   @property
   def nbytes(self) -> int:
     """Of the arrays, for `ahead.Ahead`."""
-    clips = (one.clip for one in self.asked)
-    return self.picture.nbytes + sum(c.nbytes for c in clips if c is not None)
+    clips = [one.clip for one in self.asked if one.clip is not None]
+    return self.picture.nbytes + sum(map(_bytes, clips))
 
   @property
   def known(self) -> bool:
@@ -91,6 +104,11 @@ class Shown:
   def place(self) -> str:
     """What errors call it."""
     return f"{self.job.name}: frame {self.index}"
+
+
+def _bytes(clip: Clip) -> int:
+  """Memory of a clip, of which all but one look are another's too."""
+  return clip.nbytes if isinstance(clip, np.ndarray) else clip[0].crop.nbytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,15 +162,45 @@ def skip(job: Job, items: Iterator[Item]) -> None:
     job.over = isinstance(next(items), End)
 
 
-def windows(frames: Iterable[Any], span: int) -> Iterator[list[Any]]:
-  """Each item in the middle of its 2·span + 1 neighbours, ends repeated."""
-  ring = collections.deque(maxlen=2 * span + 1)
-  item = None
-  for item in frames:
-    ring.extend([item] * (1 if ring else span + 1))
-    if len(ring) == 2 * span + 1:
-      yield list(ring)
-  for _ in range(span if ring else 0):
-    ring.append(item)
-    if len(ring) == 2 * span + 1:
-      yield list(ring)
+class Windows:
+  """Puts each item in the middle of its 2·span + 1 neighbours.
+
+  The ends are repeated. Causal, a window is given at once: in the place of
+  items that are still to come are those that were, in reverse.
+  """
+
+  def __init__(self, span: int, causal: bool = False):
+    """Before the first item."""
+    self._span = span
+    self._causal = causal
+    most = span + 1 if causal else 2 * span + 1
+    self._ring: collections.deque[Any] = collections.deque(maxlen=most)
+
+  def push(self, item: Any) -> list[list[Any]]:
+    """The windows that are ready with one more item: one or none."""
+    self._ring.extend([item] * (1 if self._ring else self._span + 1))
+    return self._ready()
+
+  def finish(self) -> list[list[Any]]:
+    """The windows that still wait for the end."""
+    ready = []
+    for _ in range(0 if self._causal or not self._ring else self._span):
+      self._ring.append(self._ring[-1])
+      ready += self._ready()
+    return ready
+
+  def _ready(self) -> list[list[Any]]:
+    if len(self._ring) < (self._ring.maxlen or 0):
+      return []
+    items = list(self._ring)
+    return [items + items[-2::-1] if self._causal else items]
+
+
+def windows(
+  frames: Iterable[Any], span: int, causal: bool = False
+) -> Iterator[list[Any]]:
+  """The windows of all items, see `Windows`."""
+  ring = Windows(span, causal)
+  for frame in frames:
+    yield from ring.push(frame)
+  yield from ring.finish()

@@ -153,7 +153,7 @@ def _record(frame: flow.Shown) -> dict[str, Any]:
     "size": frame.batch,
     "people": [_box(one.person) for one in frame.asked],
   }
-  if frame.given is not None:
+  if [id(one.person) for one in frame.asked] != [id(b) for b in frame.given]:
     record["given"] = [_box(one) for one in frame.given]
   poses = [one.poses for one in frame.asked if one.poses is not None]
   if poses:
@@ -180,13 +180,9 @@ def _recalled(record: dict[str, Any]) -> flow.Recalled:
       flow.Asked(person, record["to_picture"][i], None, poses.row(i))
       for i, person in enumerate(people)
     ]
-  given = record.get("given")
-  return flow.Recalled(
-    index=record["index"],
-    batch=record["size"],
-    asked=asked,
-    given=None if given is None else [_person(one) for one in given],
-  )
+  if "given" in record:
+    people = [_person(one) for one in record["given"]]
+  return flow.Recalled(record["index"], record["size"], asked, people)
 
 
 def _person(record: dict[str, Any]) -> boxes_in.Box:

@@ -18,6 +18,7 @@ from diffpose_jax.inference import (
   outputs,
   run,
   shipped,
+  stream,
 )
 from diffpose_jax.inference import estimator as estimator_lib
 
@@ -31,6 +32,9 @@ def predict(  # noqa: PLR0913 - one flat call for the command line
   detector: str | None = None,
   follow: bool = False,
   smooth: str = "none",
+  smooth_boxes: str = "none",
+  share_crops: bool = False,
+  live: str = "none",
   fps: float = video.DEFAULT_FPS,
   box_threshold: float | None = None,
   **sampling: Any,
@@ -50,7 +54,13 @@ def predict(  # noqa: PLR0913 - one flat call for the command line
     detector: what `detectors.open_detector` takes, instead of boxes.
     follow: whether people are followed by their poses through the frames that
       have no box for them.
-    smooth: `none`; `online` (One-Euro); or `lag`, looking 0.2 s ahead too.
+    smooth: joints along identities: `none`; `online` (One-Euro); or `lag`,
+      looking 0.2 s ahead too.
+    smooth_boxes: the same of boxes, before people are cut out by them.
+    share_crops: whether a person's frames share a box, so that each is looked
+      at once; see `shared_boxes`.
+    live: `none`; `lag`, so that no frame waits for more than the δ frames after
+      it; or `causal`, so that it waits for none. A camera's is `lag` at least.
     fps: of pictures.
     box_threshold: boxes that score less are left out; by default the config's,
       for a detector its own.
@@ -63,6 +73,7 @@ def predict(  # noqa: PLR0913 - one flat call for the command line
   out = pathlib.Path(out)
   boxes_in.check(boxes, detector)
   identities.check(smooth)
+  way = stream.Way(follow, share_crops, smooth_boxes, live)
   # Before the weights, which take longer.
   found, failures = _opened(sources.find(input, fps=fps))
   finder = None
@@ -95,7 +106,8 @@ def predict(  # noqa: PLR0913 - one flat call for the command line
     videos,
     estimator,
     out,
-    way=run.Way(follow, smooth),
+    way=way,
+    smooth=smooth,
     calibrated=calibrated,
     failures=failures,
   )

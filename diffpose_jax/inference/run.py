@@ -6,7 +6,7 @@ import functools
 import pathlib
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from typing import Any
 
 from absl import logging
@@ -20,21 +20,12 @@ from diffpose_jax.inference import (
   flow,
   identities,
   outputs,
-  propagation,
   reading,
   stream,
 )
 from diffpose_jax.inference import estimator as estimator_lib
 from diffpose_jax.inference import journal as journal_lib
 from diffpose_jax.inference import stages as stages_lib
-
-
-@dataclasses.dataclass(frozen=True)
-class Way:
-  """How people are followed, and their joints steadied."""
-
-  follow: bool = False  # through frames without their boxes
-  smooth: str = "none"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +51,8 @@ def run(
   estimator: estimator_lib.Estimator,
   out: pathlib.Path,
   *,
-  way: Way | None = None,
+  way: stream.Way | None = None,
+  smooth: str = "none",
   calibrated: calibration.Calibration | None = None,
   failures: Sequence[str] = (),
 ) -> list[outputs.Output]:
@@ -72,14 +64,17 @@ def run(
   """
   for one in videos:
     outputs.check_not_overwritten(one.source.path, [one.source], out)
-  live = any(one.info.live for one in videos)
-  call = _Call(estimator, out, way or Way(), calibrated)
+  way = way or stream.Way()
+  camera = any(one.info.live for one in videos)
+  if camera and way.live == "none":
+    way = dataclasses.replace(way, live="lag")
+  call = _Call(estimator, out, way, smooth, calibrated)
   failed, count = list(failures), len(videos) + len(failures)
-  with reading.asked_to_stop(live) as asked:
+  with reading.asked_to_stop(camera) as asked:
     tasks = [call.task(one, asked) for one in videos]
     left = [task for task in tasks if not call.is_done(task)]
     jobs = [task.job for task in left]
-    with contextlib.closing(call.stream(live)(jobs)) as items:
+    with contextlib.closing(call.stream(jobs)) as items:
       for task in left:
         try:
           call.do(task, flow.of(task.job, items), alone=count == 1)
@@ -108,7 +103,8 @@ class _Call:
     self,
     estimator: estimator_lib.Estimator,
     out: pathlib.Path,
-    way: Way,
+    way: stream.Way,
+    smooth: str,
     calibrated: calibration.Calibration | None,
   ):
     self.stages = stages_lib.Stages()
@@ -116,6 +112,7 @@ class _Call:
     self._skeleton = estimator.skeleton
     self._out = out
     self._way = way
+    self._smooth = smooth
     self._calibrated = calibrated
     self._done: dict[str, outputs.Output] = {}  # by name
 
@@ -130,7 +127,7 @@ class _Call:
       return _Task(job, None, protocol)
     of = fingerprint.of(
       *(one.source, one.info, one.supply, self._estimator),
-      {"follow": self._way.follow},
+      dataclasses.asdict(self._way),
     )
     path = self._out / f".{one.source.name}.journal"
     journal = journal_lib.Journal(path, of)
@@ -139,27 +136,25 @@ class _Call:
 
   def _protocol(self, one: Video) -> dict[str, Any]:
     protocol = self._estimator.protocol() | one.supply.protocol
-    protocol |= {"decoded_by": one.info.backend, "smooth": self._way.smooth}
+    protocol |= {"decoded_by": one.info.backend, "smooth": self._smooth}
+    protocol |= self._way.protocol(self._skeleton)
     protocol |= calibration.describe(self._calibrated)
-    if self._way.follow:
-      protocol |= self._follow().protocol()
     if not one.supply.tracked:
       protocol["identities"] = "tracker"
     return protocol
 
-  def _follow(self) -> propagation.Propagation:
-    return propagation.Propagation(joints=self._skeleton.evaluated)
-
-  def stream(self, live: bool) -> stream.Stream:
-    """What finds people; live, without a frame that waits for another."""
-    return stream.Stream(
+  def stream(
+    self, jobs: Sequence[flow.Job]
+  ) -> Generator[flow.Item, None, None]:
+    """The frames of videos with their people."""
+    finder = stream.Stream(
       self._estimator,
+      way=self._way,
       calibrated=self._calibrated,
-      follow=self._follow if self._way.follow else None,
-      singly=live,
       shrink=canvas.shrunk,
       stages=self.stages,
     )
+    return finder(jobs)
 
   def is_done(self, task: _Task) -> bool:
     """Whether a video was done before; says so, or what else there is of it."""
@@ -200,6 +195,8 @@ class _Call:
         output.record() | {"protocol": task.protocol, "size": task.journal.size}
       )
     print(output, flush=True)
+    if task.journal is None:
+      print(task.job.latency, flush=True)
 
   def _write(self, task: _Task, frames: Iterator[flow.Shown]) -> outputs.Output:
     if task.journal is not None:
@@ -208,9 +205,7 @@ class _Call:
       frames = identities.tracked(frames, self._skeleton, self.stages)
     return outputs.write(
       task.job,
-      identities.smoothed(
-        frames, self._skeleton, self._way.smooth, self.stages
-      ),
+      identities.smoothed(frames, self._skeleton, self._smooth, self.stages),
       self._out,
       skeleton=self._skeleton,
       protocol=task.protocol,

@@ -11,6 +11,7 @@ pictures of the frames of which a batch is under way.
 """
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -20,15 +21,69 @@ from diffpose_jax.data import ahead, annotations
 from diffpose_jax.inference import (
   batches,
   boxes_in,
+  boxing,
   calibration,
   crops,
+  cutting,
   flow,
   propagation,
+  shared_boxes,
 )
 from diffpose_jax.inference import estimator as estimator_lib
 from diffpose_jax.inference import stages as stages_lib
+from diffpose_jax.pose import skeleton as skeletons
 
 _QUEUE = 8  # frames that may wait between stages
+
+
+@dataclasses.dataclass(frozen=True)
+class Way:
+  """How frames flow to the network, on which the poses depend."""
+
+  follow: bool = False  # people through the frames that have no box for them
+  share: bool = False  # boxes along tracks, so that frames are looked at once
+  smooth_boxes: str = "none"  # along tracks, before people are cut out by them
+  # none; lag: no frame waits for more than the δ frames after it; causal: nor
+  # for these.
+  live: str = "none"
+
+  def __post_init__(self) -> None:
+    """Raises ValueError for what cannot work, by the names of flags."""
+    for flag, value, known in (
+      ("smooth_boxes", self.smooth_boxes, ("none", "online", "lag")),
+      ("live", self.live, ("none", "lag", "causal")),
+    ):
+      if value not in known:
+        raise ValueError(f"--{flag}={value}: there are {', '.join(known)}")
+    if self.follow and self.smooth_boxes != "none":
+      raise ValueError(
+        "--follow steadies boxes by itself; leave --smooth_boxes"
+      )
+    if self.live != "none" and self.smooth_boxes == "lag":
+      raise ValueError(
+        "--smooth_boxes=lag looks 0.2 s ahead, which --live (and a camera) does "
+        "not; take online"
+      )
+
+  def protocol(self, skeleton: skeletons.Skeleton) -> dict[str, Any]:
+    """What a result says of it, where it is not as usual."""
+    found: dict[str, Any] = {}
+    if self.follow:
+      follow = propagation.Propagation(joints=skeleton.evaluated)
+      found |= follow.protocol()
+    if self.share:
+      found["shared_boxes"] = dataclasses.asdict(self.sharing)
+    if self.smooth_boxes != "none":
+      found["smooth_boxes"] = self.smooth_boxes
+    if self.live != "none":
+      found["live"] = self.live
+    return found
+
+  @property
+  def sharing(self) -> shared_boxes.Options:
+    """How boxes are shared: where no frame can wait, by one at a time."""
+    waits = self.live == "none" and not self.follow
+    return shared_boxes.Options() if waits else shared_boxes.Options(most=1)
 
 
 class Stream:
@@ -38,9 +93,8 @@ class Stream:
     self,
     estimator: estimator_lib.Estimator,
     *,
+    way: Way | None = None,
     calibrated: calibration.Calibration | None = None,
-    follow: Callable[[], propagation.Propagation] | None = None,
-    singly: bool = False,
     shrink: Callable[[np.ndarray], np.ndarray] = lambda frame: frame,
     stages: stages_lib.Stages | None = None,
   ):
@@ -48,24 +102,21 @@ class Stream:
 
     Args:
       estimator: network with a config; see `Estimator`.
+      way: how frames flow. To follow, each frame needs the poses of the one
+        before, so that only the people of a frame share a batch; so it is live.
       calibrated: for the uncertainty of the joints; else it is the raw spread.
-      follow: gives what follows people through the frames of a video that have
-        no box for them. Each frame then needs the poses of the one before, so
-        that only the people of a frame share a batch.
-      singly: whether they share none either way, so that no frame waits for
-        another: for what is live.
       shrink: makes of a frame the picture that is kept.
       stages: to which the time of each stage is added.
     """
     self._estimator = estimator
     self._config: Any = estimator.config
+    self._way = way or Way()
     self._calibrated = calibrated
-    self._follow = follow
-    self._singly = singly
-    self._queue = 1 if singly else _QUEUE
     self._shrink = shrink
     self._stages = stages or stages_lib.Stages()
-    self._batches = batches.Batches(estimator, self._stages)
+    self._batches = batches.Batches(
+      estimator, self._stages, shared=self._way.share
+    )
 
   def __call__(
     self, jobs: Sequence[flow.Job]
@@ -77,101 +128,100 @@ class Stream:
 
     Raises BrokenError where the network gives no finite pose.
     """
+    queue = _QUEUE
+    if self._way.live != "none":
+      queue = 1
+      self._batches.warm_up()
     with contextlib.ExitStack() as stack:
 
       def beside(items: Iterable[Any], most: int) -> Iterator[Any]:
         return stack.enter_context(ahead.Ahead(items, most, decodes=False))
 
-      if self._follow is not None:
-        follow = self._follow
-        found = flow.each(jobs, lambda job: self._followed(job, follow()))
-      elif self._singly:
+      if self._way.follow:
+        found = flow.each(jobs, self._followed)
+      elif self._way.live != "none":
         found = flow.each(jobs, self._alone)
       else:
-        cut = beside(flow.each(jobs, self._cut), self._queue)
+        cut = beside(flow.each(jobs, self._cut), queue)
         sizes = [job.size for job in jobs if job.size is not None]
         sent = beside(self._batches.sent(cut, max(sizes, default=None)), 1)
         found = self._peopled(self._batches.read(sent))
-      yield from beside(found, self._queue)
+      yield from beside(found, queue)
 
   def _cut(self, job: flow.Job) -> Iterator[flow.Shown]:
     """Frames with the clips of their people."""
-    for window, frame in self._windows(job):
-      if not frame.recalled:
-        self._ask(frame, window, self._boxes(frame, window))
+    way, tracked = self._way, job.supply.tracked
+    frames = self._boxed(job)
+    if way.smooth_boxes != "none":
+      frames = boxing.steadied(frames, way.smooth_boxes, tracked)
+    if way.share:
+      frames = boxing.shared(frames, way.sharing, tracked)
+    cutter = cutting.Cutter(job, self._config)
+    for frame in frames:
+      self._ask(cutter, frame)
       yield frame
 
   def _alone(self, job: flow.Job) -> Iterator[flow.Shown]:
     """Frames with their people, each done before the next one is begun."""
-    for window, frame in self._windows(job):
-      self._ask(frame, window, self._boxes(frame, window))
+    for frame in self._cut(job):
       self._batches.estimate(frame)
       frame.people = _people(frame, self._found(frame), self._known)
+      job.latency.done(frame.time)
       yield frame
 
-  def _followed(
-    self, job: flow.Job, follow: propagation.Propagation
-  ) -> Iterator[flow.Shown]:
+  def _followed(self, job: flow.Job) -> Iterator[flow.Shown]:
     """The same, with the people who are followed through the frames."""
-    for window, frame in self._windows(job):
-      if frame.given is None:
-        frame.given = self._boxes(frame, window)
+    follow = propagation.Propagation(joints=self._estimator.skeleton.evaluated)
+    share = shared_boxes.SharedBoxes(self._way.sharing)
+    cutter = cutting.Cutter(job, self._config)
+    for frame in self._boxed(job):
       given = [
         propagation.Given(one.box, one.score, one.track_id)
         for one in frame.given
       ]
       people = follow.boxes(frame.time, frame.size, given)
-      if not frame.recalled:
-        boxes = [boxes_in.Box(p.box, p.score, p.track_id) for p in people]
-        self._ask(frame, window, boxes)
-        self._batches.estimate(frame)
+      frame.boxes = [boxes_in.Box(p.box, p.score, p.track_id) for p in people]
+      if self._way.share:
+        ids = [one.number for one in people]
+        [frame.views] = share.push(ids, boxing.stacked(frame.boxes))
+      self._ask(cutter, frame)
+      self._batches.estimate(frame)
       found = self._found(frame)
       seen = follow.update(frame.time, people, found.joints, found.scores)
       everybody = zip(_people(frame, found, self._known), seen, strict=True)
       frame.people = [person for person, there in everybody if there]
+      job.latency.done(frame.time)
       yield frame
 
-  def _boxes(
-    self, frame: flow.Shown, window: list[flow.Timed]
-  ) -> list[boxes_in.Box]:
-    """The boxes that are given for a frame."""
-    picture = window[self._config.data.span][2]
-    with self._stages("boxes"):
-      return frame.job.supply.find(frame.index, picture)
-
-  def _windows(
-    self, job: flow.Job
-  ) -> Iterator[tuple[list[flow.Timed], flow.Shown]]:
-    """The frames of a video, each with its neighbours and what is known."""
+  def _boxed(self, job: flow.Job) -> Iterator[flow.Shown]:
+    """The frames of a video with their neighbours, and the boxes given."""
     known = job.known()
+    causal = self._way.live == "causal"
     with job.frames() as frames:
-      for window in flow.windows(frames, self._config.data.span):
+      frames = job.latency.noted(frames)
+      for window in flow.windows(frames, self._config.data.span, causal):
         if job.dropped:
           return
-        index, time, picture = window[self._config.data.span]
-        size = picture.shape[:2]
+        index, time, full = window[self._config.data.span]
         with self._stages("drawing"):
-          picture = self._shrink(picture)
-        frame = flow.Shown(job, index, time, size, picture)
+          picture = self._shrink(full)
+        frame = flow.Shown(job, index, time, full.shape[:2], picture, window)
         recalled = next(known, None)
         if recalled is not None:
           frame.recalled, frame.batch = True, recalled.batch
           frame.asked, frame.given = recalled.asked, recalled.given
-        yield window, frame
+        else:
+          with self._stages("boxes"):
+            frame.given = job.supply.find(index, full)
+        frame.boxes = frame.given
+        yield frame
 
-  def _ask(
-    self,
-    frame: flow.Shown,
-    window: list[flow.Timed],
-    people: Iterable[boxes_in.Box],
-  ) -> None:
-    """Cuts people out of the window of a frame."""
-    pictures = [picture for _, _, picture in window]
-    with self._stages("cropping"):
-      for person in people:
-        box = np.asarray(person.box, np.float32)
-        crop = crops.cut(pictures, box, self._config)
-        frame.asked.append(flow.Asked(person, crop.to_picture, crop.clip))
+  def _ask(self, cutter: cutting.Cutter, frame: flow.Shown) -> None:
+    """Cuts a frame's people out, unless their poses are known from before."""
+    if not frame.recalled:
+      with self._stages("cropping"):
+        frame.asked = cutter(frame)
+    frame.window = None
 
   def _peopled(self, items: Iterable[flow.Item]) -> Iterator[flow.Item]:
     """The frames with people of the poses that are found."""

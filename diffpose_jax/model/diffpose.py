@@ -6,6 +6,7 @@ Human Pose Estimation, ICCV 2023 (arXiv 2307.16687).
 
 import dataclasses
 
+import einops
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -65,6 +66,8 @@ def backbone(size: str, heads: int = 0) -> Size:
 class DiffPose(nn.Module):
   """The network: `encode` once per clip, then `denoise` per step.
 
+  `encode` is `look` at each frame, then `fuse`.
+
   Ablations: `diffusion` off feeds zeros instead of the noisy heatmap and fixes
   the time at its end; `lookup` off concatenates instead of masking; `scales` 1
   keeps only the heatmap's own resolution. One frame per clip is the temporal
@@ -121,14 +124,22 @@ class DiffPose(nn.Module):
     self, frames: UInt8[Array, "b t h w 3"], train: bool = False
   ) -> pose_decoder.Features:
     """Features of clips; the key frame is t // 2."""
-    b, t, h, w, _ = frames.shape
-    images = normalise(frames).reshape(b * t, h, w, 3)
-    tokens = self.vit(images, train and not self.frozen)
-    if self.frozen:
-      tokens = jax.lax.stop_gradient(tokens)
-    _, y, x, d = tokens.shape
-    fused = self.strl(tokens.reshape(b, t, y, x, d), train)
-    return self.decoder.prepare(fused)
+    tokens = self.look(einops.rearrange(frames, "b t ... -> (b t) ..."), train)
+    clips = einops.rearrange(tokens, "(b t) ... -> b t ...", b=len(frames))
+    return self.fuse(clips, train)
+
+  def look(
+    self, frames: UInt8[Array, "b h w 3"], train: bool = False
+  ) -> Float[Array, "b y x d"]:
+    """Tokens of single frames: all of a clip that frames have apart."""
+    tokens = self.vit(normalise(frames), train and not self.frozen)
+    return jax.lax.stop_gradient(tokens) if self.frozen else tokens
+
+  def fuse(
+    self, tokens: Float[Array, "b t y x d"], train: bool = False
+  ) -> pose_decoder.Features:
+    """Features of clips whose frames were looked at one by one."""
+    return self.decoder.prepare(self.strl(tokens, train))
 
   def denoise(
     self,
@@ -153,9 +164,10 @@ class DiffPose(nn.Module):
 
 
 def normalise(
-  frames: UInt8[Array, "b t h w 3"],
-) -> Float[Array, "b t h w 3"]:
+  frames: UInt8[Array, "*n h w 3"],
+) -> Float[Array, "*n h w 3"]:
   """Frames with ImageNet's mean taken off, over its deviation."""
-  scale = (1 / (255 * _STD)).reshape(1, 1, 1, 1, 3)
-  shift = (_MEAN / _STD).reshape(1, 1, 1, 1, 3)
+  ones = (1,) * (frames.ndim - 1)
+  scale = (1 / (255 * _STD)).reshape(*ones, 3)
+  shift = (_MEAN / _STD).reshape(*ones, 3)
   return frames.astype(jnp.float32) * scale - shift

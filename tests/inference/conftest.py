@@ -48,6 +48,10 @@ class BrightestPixel(estimator_lib.Estimator):
   def protocol(self):
     return {"steps": 4}
 
+  @property
+  def ladder(self):
+    return self._sizes
+
   def start(self, frames, noise_id, *, size=None):
     config: Any = self.config
     assert len(frames) <= (size or config.evaluate.batch)
@@ -66,8 +70,9 @@ class BrightestPixel(estimator_lib.Estimator):
 
 
 def peak(picture):
-  """(x, y) of the centre of mass of what is bright."""
+  """(x, y) of the centre of mass of what is bright; the corner without any."""
   bright = np.maximum(picture - 300, 0)
+  bright[0, 0] += not bright.any()
   y, x = np.mgrid[: picture.shape[0], : picture.shape[1]]
   return np.array([(bright * x).sum(), (bright * y).sum()]) / bright.sum()
 

@@ -444,6 +444,37 @@ def test_sizes_of_batches(batch, devices, sizes):
   assert estimator_lib._sizes(batch, devices) == sizes
 
 
+@pytest.mark.parametrize(
+  ("sizes", "devices", "ladder"),
+  [
+    ((8, 32), 1, (1, 2, 4, 8, 32)),
+    ((9, 33), 3, (3, 6, 9, 33)),
+    ((16, 32), 16, (16, 32)),
+    ((5,), 1, (1, 2, 4, 5)),
+    ((1,), 1, (1,)),
+  ],
+)
+def test_sizes_of_batches_that_cannot_wait(sizes, devices, ladder):
+  assert estimator_lib._ladder(sizes, devices) == ladder
+
+
+def test_work_is_begun_before_it_is_waited_for(estimator, clips, poses):
+  """Batch by batch, in the size that is asked for."""
+  frames, noise_id = clips
+  first = estimator.start(frames[:3], noise_id[:3])
+  second = estimator.start(frames[3:], noise_id[3:], size=8)
+  assert (first.count, second.count) == (3, 5)
+  both = estimator_lib.joined([first.poses(), second.poses()])
+  _same(both, poses)
+  one = both.row(4)
+  assert one.joints.shape == (1, K, 2) and one.samples.shape == (3, 1, K, 2)
+  np.testing.assert_array_equal(one.samples[:, 0], both.samples[:, 4])
+  none = estimator_lib.nobody(K, 3)
+  again = estimator_lib.joined([none, both])
+  np.testing.assert_array_equal(again.shape, both.shape)
+  assert again.joints.dtype == np.float32
+
+
 def test_a_handful_of_clips_does_not_wait_for_a_full_batch(params, clips):
   config = _config()
   config.evaluate.batch = 16

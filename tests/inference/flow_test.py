@@ -13,6 +13,23 @@ def test_windows():
   assert list(flow.windows("", 2)) == []
 
 
+def test_causal_windows_mirror_what_was():
+  def joined(items, span):
+    return ["".join(window) for window in flow.windows(items, span, True)]
+
+  assert joined("abcd", 0) == ["a", "b", "c", "d"]
+  assert joined("abcd", 1) == ["aaa", "aba", "bcb", "cdc"]
+  assert joined("abcd", 2) == ["aaaaa", "aabaa", "abcba", "bcdcb"]
+  assert joined("", 2) == []
+
+  def items():
+    yield "a"
+    raise InterruptedError
+
+  windows = flow.windows(items(), 3, True)
+  assert next(windows) == list("aaaaaaa")
+
+
 def _shown(job, index):
   return flow.Shown(job, index, index / 10, (5, 7), np.zeros((5, 7, 3)))
 

@@ -39,6 +39,7 @@ def frames(dots):
         frame.asked.append(
           flow.Asked(box, rng.standard_normal((2, 3)), None, poses)
         )
+      frame.given = [one.person for one in frame.asked]
       if given:
         frame.given = [boxes_in.Box(numbers(4), 0.1, 7)] * (index % 3)
       found.append(frame)
@@ -57,11 +58,10 @@ def _written(path, frames, of=OF):
 
 def _bits(frame):
   """All of it, so that NaN equals itself."""
-  boxes = [one.person for one in frame.asked] + (frame.given or [])
+  boxes = [one.person for one in frame.asked] + frame.given
   return (
     frame.index,
     frame.batch,
-    frame.given is None,
     [(one.box.tobytes(), one.score, one.track_id) for one in boxes],
     [one.to_picture.tobytes() for one in frame.asked],
     [

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from diffpose_jax.data import annotations, sources, video
-from diffpose_jax.inference import boxes_in, detection, predict, run
+from diffpose_jax.inference import boxes_in, detection, predict, run, stream
 from diffpose_jax.inference import estimator as estimator_lib
 from diffpose_jax.pose.skeleton import POSETRACK
 
@@ -35,7 +35,10 @@ def _run(dots, path, boxes, tmp_path, estimator=None, threshold=0.3, **way):
   estimator = estimator or dots.Estimator()
   out = tmp_path / "out"
   given = _supplied(path, boxes, threshold)
-  [result] = run.run([given], estimator, out, way=run.Way(**way))
+  smooth = way.pop("smooth", "none")
+  [result] = run.run(
+    [given], estimator, out, way=stream.Way(**way), smooth=smooth
+  )
   return result, json.loads(result.poses.read_text())
 
 

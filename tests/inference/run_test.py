@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from diffpose_jax.data import sources, video
-from diffpose_jax.inference import boxes_in, run
+from diffpose_jax.inference import boxes_in, run, stream
 from diffpose_jax.inference import estimator as estimator_lib
 from diffpose_jax.inference import journal as journal_lib
 
@@ -74,26 +74,30 @@ def _content(out):
 
 
 @pytest.mark.parametrize(
-  "way",
-  [run.Way(), run.Way(smooth="lag"), run.Way(follow=True, smooth="online")],
+  ("way", "smooth"),
+  [
+    (stream.Way(), "lag"),
+    (stream.Way(follow=True, share=True), "online"),
+    (stream.Way(share=True, smooth_boxes="lag"), "none"),
+  ],
 )
 def test_a_video_goes_on_where_it_stopped(
-  videos, tiny, tmp_path, interrupted, capsys, way
+  videos, tiny, tmp_path, interrupted, capsys, way, smooth
 ):
   one, whole, again = videos[:1], tmp_path / "whole", tmp_path / "again"
-  run.run(one, tiny, whole, way=way)
+  run.run(one, tiny, whole, way=way, smooth=smooth)
   wanted = _content(whole)
   assert list(wanted) == ["a.json", "a.webm"]
   told = []
   for at in (1, 4, 3):
-    interrupted(at, one, tiny, again, way=way)
+    interrupted(at, one, tiny, again, way=way, smooth=smooth)
     assert os.listdir(again) == [".a.journal"]
     told.append(capsys.readouterr())
   assert "a: stopped after 1 frames; the same command" in told[0].err
   assert "a: 1 frames are known from before" in told[1].out
   assert "a: stopped after 5 frames; the same command" in told[1].err
   assert "a: 5 frames are known from before" in told[2].out
-  [output] = run.run(one, tiny, again, way=way)
+  [output] = run.run(one, tiny, again, way=way, smooth=smooth)
   assert "a: 8 frames are known from before" in capsys.readouterr().out
   assert output.frames == 11
   assert _content(again) == wanted
@@ -135,7 +139,7 @@ def test_other_smoothing_takes_what_is_known(
   out = tmp_path / "out"
   interrupted(11, videos[:1], dots.Estimator(), out)
   fake = dots.Estimator()
-  run.run(videos[:1], fake, out, way=run.Way(smooth="lag"))
+  run.run(videos[:1], fake, out, smooth="lag")
   assert fake.clips == []
 
 

@@ -1,0 +1,93 @@
+"""People are cut out by their own boxes, or by those they share."""
+
+# pyright: reportArgumentType=false, reportOptionalIterable=false
+# pyright: reportOptionalSubscript=false
+
+import numpy as np
+import pytest
+
+from diffpose_jax.data import warping
+from diffpose_jax.inference import boxes_in, cutting, flow, shared_boxes
+from diffpose_jax.pose import geometry
+
+BOX = np.array([30.5, 40, 91, 130], np.float32)
+
+
+@pytest.fixture
+def shown(dots):
+  """A function that makes a frame with its neighbours."""
+  pictures = [dots.frame(i) for i in range(11)]
+  job = dots.job([])
+
+  def make(index, boxes, views=None):
+    rows = np.clip([index - 1, index, index + 1], 0, 10).tolist()
+    window = [(row, row / 10, pictures[row]) for row in rows]
+    frame = flow.Shown(
+      *(job, index, index / 10, dots.SIZE, pictures[index], window)
+    )
+    frame.boxes = [boxes_in.Box(box, 0.5, i) for i, box in enumerate(boxes)]
+    frame.views = views
+    return frame
+
+  return make
+
+
+def _affine(box, config):
+  large = geometry.enlarge(np.asarray(box, np.float64), 1.25)
+  return geometry.crop_affine(large, tuple(config.data.size))
+
+
+def test_by_their_own_boxes(dots, shown):
+  config = dots.Estimator().config
+  frame = shown(4, [BOX, BOX + 7])
+  cutter = cutting.Cutter(frame.job, config)
+  asked = cutter(frame)
+  for one, box in zip(asked, (BOX, BOX + 7), strict=True):
+    affine = _affine(box, config)
+    pictures = [picture for _, _, picture in frame.window]
+    wanted = warping.warp(pictures, affine, (64, 48))
+    np.testing.assert_array_equal(one.clip, wanted)
+    inverse = geometry.invert(affine)
+    np.testing.assert_allclose(one.to_picture, inverse, rtol=1e-12)
+  assert [one.person for one in asked] == frame.boxes
+
+
+def test_by_shared_boxes_each_look_is_cut_once(dots, shown, monkeypatch):
+  config = dots.Estimator().config
+  cuts = []
+  warp = warping.warp
+
+  def spy(frames, *others):
+    cuts.append(len(frames))
+    return warp(frames, *others)
+
+  monkeypatch.setattr(warping, "warp", spy)
+  own = BOX + np.array([3, -2, 3, -2], np.float32)
+  still = shared_boxes.View(BOX.astype(np.float64), 5)
+  frames = [shown(i, [own], [still]) for i in range(11)]
+  cutter = cutting.Cutter(frames[0].job, config)
+  affine = _affine(BOX, config)
+  for frame in frames:
+    [one] = cutter(frame)
+    assert one.person.box is own
+    np.testing.assert_allclose(
+      one.to_picture, geometry.invert(affine), rtol=1e-12
+    )
+    for look, (index, _, picture) in zip(one.clip, frame.window, strict=True):
+      assert look.key == ("walk", 5, index)
+      wanted = warp([picture], affine, (64, 48))[0]
+      np.testing.assert_array_equal(look.crop, wanted)
+    assert len(cutter._seen) <= 3  # no more than a window is kept
+  assert sum(cuts) == 11
+
+
+def test_another_box_is_another_look(dots, shown):
+  views = [
+    shared_boxes.View(BOX.astype(np.float64) + shift, shift) for shift in (0, 9)
+  ]
+  frame = shown(4, [BOX, BOX], views)
+  one, other = cutting.Cutter(frame.job, dots.Estimator().config)(frame)
+  assert {look.key for look in one.clip} & {
+    look.key for look in other.clip
+  } == (set())
+  assert (one.clip[1].crop != other.clip[1].crop).any()
