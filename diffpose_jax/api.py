@@ -11,6 +11,7 @@
 """
 
 import dataclasses
+import functools
 import itertools
 import pathlib
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ import numpy as np
 from absl import logging
 from jaxtyping import Float, UInt8
 
+from diffpose_jax.data import pyramid
 from diffpose_jax.inference import (
   arrays_in,
   calibration,
@@ -205,12 +207,15 @@ class DiffPose:
   ) -> list[Result]:
     """A result for each frame, in whole batches over frames."""
     config: Any = self.estimator.config
-    pictures = [np.ascontiguousarray(frame) for frame in frames]
-    span, last = config.data.span, len(pictures) - 1
+    span, last = config.data.span, len(frames) - 1
 
-    def clip(t: int) -> list[np.ndarray]:
+    @functools.lru_cache(maxsize=2 * span + 1)
+    def picture(t: int) -> pyramid.Pyramid:
+      return pyramid.Pyramid(np.ascontiguousarray(frames[t]))
+
+    def clip(t: int) -> list[pyramid.Pyramid]:
       window = range(t - span, t + span + 1)
-      return [pictures[min(max(i, 0), last)] for i in window]
+      return [picture(min(max(i, 0), last)) for i in window]
 
     waiting = (
       crops.cut(clip(t), box, config)
@@ -230,7 +235,7 @@ class DiffPose:
     return [_rows(whole, *ends[t : t + 2]) for t in range(len(boxes))]
 
   def _alone(
-    self, frames: Sequence[np.ndarray], boxes: Float[np.ndarray, "n 4"]
+    self, frames: Sequence[pyramid.Pyramid], boxes: Float[np.ndarray, "n 4"]
   ) -> Result:
     """The result of the frame in the middle, as soon as can be."""
     if not len(boxes):
@@ -300,16 +305,15 @@ class Live:
     if frame.ndim != 3:
       raise ValueError(f"frame: of shape {frame.shape}; push one at a time")
     # It may be the camera's own memory, which changes with the next frame.
-    item = frame.copy(), arrays_in.boxes_of(boxes, frame.shape, "boxes")
+    picture = pyramid.Pyramid(frame.copy())
+    item = picture, arrays_in.boxes_of(boxes, frame.shape, "boxes")
     return [self._result(window) for window in self._windows.push(item)]
 
   def finish(self) -> list[Result]:
     """The results of the frames that still wait for those after them."""
     return [self._result(window) for window in self._windows.finish()]
 
-  def _result(
-    self, window: list[tuple[UInt8[np.ndarray, "h w 3"], np.ndarray]]
-  ) -> Result:
+  def _result(self, window: list[tuple[pyramid.Pyramid, np.ndarray]]) -> Result:
     frames = [frame for frame, _ in window]
     _, boxes = window[self._span]
     return self._model._alone(frames, boxes)

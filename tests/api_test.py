@@ -12,7 +12,7 @@ import pytest
 
 import diffpose_jax
 from diffpose_jax import api
-from diffpose_jax.data import annotations, warping
+from diffpose_jax.data import annotations, pyramid
 from diffpose_jax.evaluation import pack
 from diffpose_jax.inference import calibration, pack_file, shipped
 from diffpose_jax.inference import estimator as estimator_lib
@@ -107,7 +107,8 @@ def test_each_person_of_each_frame_by_the_network_alone(model, video):
       affine = geometry.crop_affine(
         geometry.enlarge(box, data.enlarge), tuple(data.size)
       )
-      clip = warping.warp(window, affine, tuple(data.size))
+      pyramids = [pyramid.Pyramid(frame) for frame in window]
+      clip = pyramid.cut(pyramids, affine, tuple(data.size))
       poses = estimator(
         clip[None], np.array([annotations.noise_id("", -1)], np.uint32)
       )

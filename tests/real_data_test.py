@@ -14,9 +14,10 @@ import pytest
 from diffpose_jax import config as config_lib
 from diffpose_jax import main
 from diffpose_jax.data import annotations, prepare, prepared
-from diffpose_jax.evaluation import evaluate, measure
+from diffpose_jax.evaluation import evaluate, from_files, measure
 from diffpose_jax.evaluation.metrics import ap
 from diffpose_jax.inference import estimator as estimator_lib
+from diffpose_jax.inference import predict
 from diffpose_jax.inference import workdir as run_folder
 from diffpose_jax.pose import geometry
 from diffpose_jax.pose.skeleton import POSETRACK
@@ -226,6 +227,35 @@ def test_predict_boxes_of_a_posetrack_file(clip, workdir, tmp_path):
       edges = _shown(person.box, config)
       joints = person.joints[list(POSETRACK.evaluated)]
       assert ((joints >= edges[:2]) & (joints <= edges[2:])).all()
+
+
+def test_predict_finds_what_evaluate_judges(shared_data, workdir, tmp_path):
+  """JHMDB's clips with their boxes: to the last bit, so AP is the same."""
+  root = shared_data / "jhmdb_mini"
+  dump, out = tmp_path / "dump", tmp_path / "out"
+  source = evaluate.Source(root=root)
+  wanted = evaluate.evaluate_weights(workdir, source, dump=dump)
+  truth = root / "annotations" / "val"
+  predict.predict(
+    input=root / "images" / "val", boxes=truth, weights=workdir, out=out
+  )
+  found = from_files.evaluate_files(truth, out, tmp_path / "found.json")
+  assert found["ap"] == pytest.approx(wanted["ap"], abs=1e-6)
+  files = sorted(dump.glob("*.json"))
+  assert [file.name for file in files] == [
+    file.name for file in sorted(truth.glob("*.json"))
+  ]
+  for file in files:
+    one = annotations.read_video(file, skeleton=POSETRACK)
+    other = annotations.read_video(out / file.name, skeleton=POSETRACK)
+    for a, b in zip(one.frames, other.frames, strict=True):
+      assert len(a.people) > 0
+      for p, q in zip(a.people, b.people, strict=True):
+        np.testing.assert_array_equal(p.joints, q.joints)
+        np.testing.assert_array_equal(p.box, q.box)
+        assert p.scores is not None and q.scores is not None
+        learned = list(POSETRACK.evaluated)
+        np.testing.assert_array_equal(p.scores[learned], q.scores[learned])
 
 
 @pytest.mark.slow

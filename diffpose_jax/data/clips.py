@@ -33,7 +33,7 @@ class Reader:
   people: instances.Instances
   rows: np.ndarray  # int32 (n, t), frames of each clip
   still: np.ndarray  # bool (n,), a video of one frame
-  boxes: np.ndarray  # float32 (n, 4), enlarged
+  boxes: np.ndarray  # float64 (n, 4), enlarged
   skeleton: skeletons.Skeleton
   config: ml_collections.ConfigDict
   size: tuple[int, int]
@@ -66,7 +66,7 @@ class Reader:
     """The clip of person `i`, or padding beyond the last."""
     if i >= len(self.people):
       return self._padding(crops)
-    return self._clip(i, augment.Crop(self.boxes[i]), crops)
+    return self._clip(i, augment.Crop(self.boxes[i]), crops, alone=True)
 
   def _clip(
     self,
@@ -74,13 +74,16 @@ class Reader:
     crop: augment.Crop,
     crops: warping.Crops,
     motion: Float[np.ndarray, "t 2 3"] | None = None,
+    *,
+    alone: bool = False,
   ) -> Clip:
     """A row of a batch, its frames in `crops`.
 
-    The crop may move from frame to frame, by `motion` of its pixels.
+    The crop may move from frame to frame, by `motion` of its pixels. `alone`,
+    what it looks like does not depend on other people's crops.
     """
     affine = crop.affine(self.size)
-    frames, affines = self._frames(self.rows[i], affine)
+    frames, affines = self._frames(self.rows[i], affine, alone)
     if motion is not None:
       affines = geometry.compose(motion, affines)
     joints = geometry.apply(affine, self.people.joints[i].astype(np.float64))
@@ -102,13 +105,17 @@ class Reader:
     }
 
   def _frames(
-    self, rows: np.ndarray, affine: Float[np.ndarray, "2 3"]
+    self, rows: np.ndarray, affine: Float[np.ndarray, "2 3"], alone: bool
   ) -> tuple[list[np.ndarray], Float[np.ndarray, "t 2 3"]]:
-    """Pictures as small as all crops of theirs allow, and affines from them."""
+    """Pictures as small as the crop allows, and affines from them.
+
+    Unless `alone`, as small as all crops of theirs allow: so each is decoded
+    once.
+    """
     most = images.shrinkage(affine)
     frames, affines = [], []
     for row in rows.tolist():
-      factor = int(self.factors[row])
+      factor = most if alone else int(self.factors[row])
       factor = factor if factor <= most else 1  # a half body, much enlarged
       pixels = self.cache.get(_key(row, factor))
       if len(pixels) == self.heights[row]:
@@ -172,7 +179,8 @@ def reader(
   """
   cv2.setNumThreads(0)  # the threads are Grain's
   rows = instances.clip_rows(split, people.row, config.data.span)
-  boxes = geometry.enlarge(people.box, config.data.enlarge)
+  # As `crop_affines` does, which lead back.
+  boxes = geometry.enlarge(people.box.astype(np.float64), config.data.enlarge)
   size = tuple(config.data.size)
   factors = shrink_factors(
     boxes, rows, size, frames=len(split.frames), zoom=zoom

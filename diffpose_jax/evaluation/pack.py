@@ -8,7 +8,7 @@ import numpy as np
 from flax import traverse_util
 
 from diffpose_jax import config as config_lib
-from diffpose_jax.data import synthetic, synthetic_scene
+from diffpose_jax.data import pyramid, synthetic, synthetic_scene
 from diffpose_jax.evaluation import evaluate, table
 from diffpose_jax.inference import calibration, crops, pack_file
 from diffpose_jax.inference import estimator as estimator_lib
@@ -147,7 +147,9 @@ def rendered(config: Any) -> list[crops.Crop]:
       synthetic_scene.render_frame(scene, number)
       for number in range(config_lib.frames(config))
     ]
-    pictures = [np.ascontiguousarray(f.image[..., ::-1]) for f in frames]
+    pictures = [
+      pyramid.Pyramid(np.ascontiguousarray(f.image[..., ::-1])) for f in frames
+    ]
     boxes = [p.box for p in frames[span].people]
     found += [
       crops.cut(pictures, np.asarray(box, float), config) for box in boxes

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8, UInt32
 
-from diffpose_jax.data import warping
+from diffpose_jax.data import pyramid
 from diffpose_jax.inference import calibration
 from diffpose_jax.inference import estimator as estimator_lib
 from diffpose_jax.pose import geometry, uncertainty
@@ -34,7 +34,7 @@ class People:
 
 
 def cut(
-  frames: Sequence[UInt8[np.ndarray, "_ _ 3"]],
+  frames: Sequence[pyramid.Pyramid],
   box: Float[np.ndarray, "4"],
   config: Any,
 ) -> Crop:
@@ -43,7 +43,7 @@ def cut(
   Raises ValueError for a box without area, or not finite.
   """
   affine = to_crop(box, config)
-  clip = warping.warp(list(frames), affine, tuple(config.data.size))
+  clip = pyramid.cut(frames, affine, tuple(config.data.size))
   return Crop(box, clip, geometry.invert(affine))
 
 

@@ -38,10 +38,13 @@ class Job:
   dropped: bool = False  # nobody wants its frames any more
   over: bool = False  # its `End` has come
 
-  @property
-  def name(self) -> str:
-    """On which people's noise depends: not on what other videos there are."""
-    return self.source.path.stem
+  # On which people's noise depends: not on what other videos there are.
+  name: str = dataclasses.field(init=False)
+
+  def __post_init__(self) -> None:
+    """Names it as its file of labels would be, if there were one."""
+    path = self.source.path
+    self.name = path.resolve().name if path.is_dir() else path.stem
 
 
 Clip = np.ndarray | list[token_bank.Look]

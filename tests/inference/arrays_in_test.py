@@ -1,5 +1,7 @@
 """What of pictures and boxes is taken, and what is refused in one line."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -9,7 +11,7 @@ PICTURE = np.zeros((7, 11, 3), np.uint8)
 BOX = np.array([[0, 0, 5.0, 5]])
 
 
-def _take(frames, boxes):
+def _take(frames, boxes) -> Any:
   arrays_in.check_frames(frames)
   if frames.ndim == 4:
     return arrays_in.boxes_of_video(boxes, frames)

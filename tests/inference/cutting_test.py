@@ -3,10 +3,11 @@
 # pyright: reportArgumentType=false, reportOptionalIterable=false
 # pyright: reportOptionalSubscript=false
 
+import cv2
 import numpy as np
 import pytest
 
-from diffpose_jax.data import warping
+from diffpose_jax.data import pyramid, sources, video
 from diffpose_jax.inference import boxes_in, cutting, flow, shared_boxes
 from diffpose_jax.pose import geometry
 
@@ -44,8 +45,8 @@ def test_by_their_own_boxes(dots, shown):
   asked = cutter(frame)
   for one, box in zip(asked, (BOX, BOX + 7), strict=True):
     affine = _affine(box, config)
-    pictures = [picture for _, _, picture in frame.window]
-    wanted = warping.warp(pictures, affine, (64, 48))
+    pyramids = [pyramid.Pyramid(picture) for _, _, picture in frame.window]
+    wanted = pyramid.cut(pyramids, affine, (64, 48))
     np.testing.assert_array_equal(one.clip, wanted)
     inverse = geometry.invert(affine)
     np.testing.assert_allclose(one.to_picture, inverse, rtol=1e-12)
@@ -55,13 +56,13 @@ def test_by_their_own_boxes(dots, shown):
 def test_by_shared_boxes_each_look_is_cut_once(dots, shown, monkeypatch):
   config = dots.Estimator().config
   cuts = []
-  warp = warping.warp
+  cut = pyramid.cut
 
   def spy(frames, *others):
     cuts.append(len(frames))
-    return warp(frames, *others)
+    return cut(frames, *others)
 
-  monkeypatch.setattr(warping, "warp", spy)
+  monkeypatch.setattr(pyramid, "cut", spy)
   own = BOX + np.array([3, -2, 3, -2], np.float32)
   still = shared_boxes.View(BOX.astype(np.float64), 5)
   frames = [shown(i, [own], [still]) for i in range(11)]
@@ -75,10 +76,35 @@ def test_by_shared_boxes_each_look_is_cut_once(dots, shown, monkeypatch):
     )
     for look, (index, _, picture) in zip(one.clip, frame.window, strict=True):
       assert look.key == ("walk", 5, index)
-      wanted = warp([picture], affine, (64, 48))[0]
+      wanted = cut([pyramid.Pyramid(picture)], affine, (64, 48))[0]
       np.testing.assert_array_equal(look.crop, wanted)
-    assert len(cutter._seen) <= 3  # no more than a window is kept
+    # No more than a window is kept.
+    assert len(cutter._seen) <= 3 and len(cutter._pyramids) <= 3
   assert sum(cuts) == 11
+
+
+def test_jpegs_are_shrunk_as_in_training(dots, tmp_path):
+  """Out of the files themselves."""
+  for index in range(3):
+    picture = np.repeat(dots.frame(index), 3, axis=0)
+    cv2.imwrite(str(tmp_path / f"{index}.jpg"), picture)
+  [source] = sources.find(tmp_path)
+  window = list(video.read(source))
+  job = dots.job([])
+  job.source = source
+  frame = flow.Shown(job, 1, 0.04, (540, 240), window[1][2], window)
+  frame.boxes = [boxes_in.Box(np.array([3, 9, 200, 500], np.float32))]
+  config = dots.Estimator().config
+  [one] = cutting.Cutter(job, config)(frame)
+  files = [tmp_path / f"{index}.jpg" for index in range(3)]
+  pictures = [picture for _, _, picture in window]
+  affine = _affine(frame.boxes[0].box, config)
+  wanted = pyramid.cut(
+    list(map(pyramid.Pyramid, pictures, files)), affine, (64, 48)
+  )
+  np.testing.assert_array_equal(one.clip, wanted)
+  other = pyramid.cut(list(map(pyramid.Pyramid, pictures)), affine, (64, 48))
+  assert np.any(one.clip != other)
 
 
 def test_another_box_is_another_look(dots, shown):
