@@ -25,8 +25,8 @@ import tracking
 
 from diffpose_jax.data import annotations
 from diffpose_jax.data.annotations import Video
-from diffpose_jax.evaluation.metrics import jitter
 from diffpose_jax.inference import one_euro, smoothing
+from diffpose_jax.pose import temporal
 
 RATE = 25.0
 
@@ -118,7 +118,7 @@ def main() -> None:
       away = (way(seen, sizes) - truth) * 1e3 / size
       spent, frames = spent + time.perf_counter() - begin, frames + len(seen)
       errors.append(np.nanmean(np.hypot(*np.moveaxis(away, -1, 0))))
-      second = np.moveaxis(jitter.acceleration(away), -1, 0)
+      second = np.moveaxis(temporal.acceleration(away), -1, 0)
       accelerations.append(np.nanmean(np.hypot(*second)))
     print(
       f"| {name} | {np.mean(errors):.1f} | {np.mean(accelerations):.1f} "

@@ -8,7 +8,7 @@ from typing import Any
 import tqdm
 
 from diffpose_jax.data import annotations, results, sources, video
-from diffpose_jax.inference import annotated, canvas, flow
+from diffpose_jax.inference import annotated, canvas, flow, trembling
 from diffpose_jax.inference import spool as spool_lib
 from diffpose_jax.inference import stages as stages_lib
 from diffpose_jax.pose import skeleton as skeletons
@@ -23,6 +23,9 @@ class Output:
   frames: int
   people: int
   tracks: int  # different identities
+  # Mean acceleration of joints, in sizes of the person per frame²; None:
+  # nobody is in three frames in a row.
+  jitter: float | None
 
   def record(self) -> dict[str, Any]:
     """All of it in JSON types, and which files these are."""
@@ -33,9 +36,12 @@ class Output:
     }
 
   def __str__(self) -> str:
+    jitter = ""
+    if self.jitter is not None:
+      jitter = f", jitter {1e3 * self.jitter:.1f} ‰ of their size a frame²"
     return (
       f"{self.people} people in {self.frames} frames, {self.tracks} "
-      f"identities\nposes: {self.poses}\nvideo: {self.video}"
+      f"identities{jitter}\nposes: {self.poses}\nvideo: {self.video}"
     )
 
 
@@ -49,7 +55,7 @@ def recalled(record: Mapping[str, Any], out: pathlib.Path) -> Output | None:
     path.is_file() and _identity(path) == record["files"][name]
     for name, path in files.items()
   )
-  others = ("frames", "people", "tracks")
+  others = ("frames", "people", "tracks", "jitter")
   return Output(**files, **{k: record[k] for k in others}) if same else None
 
 
@@ -91,7 +97,7 @@ def write(
     unit="frame",
     dynamic_ncols=True,
   )
-  people, tracks = 0, set()
+  people, tracks, tremble = 0, set(), trembling.Trembling()
   writer = video.Writer(target, fps=info.fps, size=size)
   try:
     with progress, spool_lib.Spool(out) as spool, writer:
@@ -108,6 +114,7 @@ def write(
         with stages("writing"):
           spool.append(_record(frame))
         people += len(frame.people)
+        tremble.add(frame.people)
         tracks |= {person.track_id for person in frame.people}
         progress.update()
       with stages("writing"):
@@ -120,7 +127,8 @@ def write(
       count = len(spool)
   finally:
     stages.add("encoding", writer.wall_seconds, writer.cpu_seconds)
-  return Output(poses, target, count, people, len(tracks - {-1}))
+  identities = len(tracks - {-1})
+  return Output(poses, target, count, people, identities, tremble.mean)
 
 
 def check_not_overwritten(

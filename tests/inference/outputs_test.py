@@ -1,5 +1,6 @@
 """What is said of outputs is true, and holds only for those."""
 
+import dataclasses
 import json
 import os
 
@@ -62,6 +63,10 @@ def test_what_is_written_is_counted(written):
   names = sorted(path.name for path in output.poses.parent.iterdir())
   assert names == ["walk.json", "walk.webm"]
   assert str(output).startswith("4 people in 5 frames, 2 identities\nposes: ")
+  assert output.jitter is None  # nobody is there three times in a row
+  known = dataclasses.replace(output, jitter=0.0123)
+  said = "2 identities, jitter 12.3 ‰ of their size a frame²\nposes:"
+  assert said in str(known)
 
 
 def test_outputs_are_recalled_while_they_are_what_was_written(written):

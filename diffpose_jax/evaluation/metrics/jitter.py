@@ -37,6 +37,7 @@ from jaxtyping import Bool, Float
 from diffpose_jax.evaluation import matching, metric
 from diffpose_jax.evaluation import pck as pck_lib
 from diffpose_jax.pose import skeleton as skeleton_lib
+from diffpose_jax.pose import temporal
 
 ABOUT = (
   "acceleration error by the truth's tracks, pixels or head sizes per frame²; "
@@ -70,18 +71,6 @@ class _Triples:
   head: Float[np.ndarray, "n"]  # pixels, in the middle frame
 
 
-def acceleration(
-  joints: Float[np.ndarray, "t *n 2"],
-) -> Float[np.ndarray, "_ *n 2"]:
-  """Second differences of joints over frames, t - 2 of them.
-
-  Pixels per frame². It needs no truth: the mean length of those of a predicted
-  track is its trembling and its motion together. NaN for a joint that is absent
-  makes the up to three that it is in NaN.
-  """
-  return joints[2:] - 2 * joints[1:-1] + joints[:-2]
-
-
 def measure(case: matching.Case) -> dict[str, Any]:
   """`jitter`: `acceleration_error`, `still` and `triples`.
 
@@ -98,12 +87,14 @@ def measure(case: matching.Case) -> dict[str, Any]:
   triples = _triples(case)
   judged = triples.judged
   steps = {
-    "acceleration": _length(acceleration(triples.pose))[0],
+    "acceleration": _length(temporal.acceleration(triples.pose))[0],
     "movement": _movement(triples.pose),
-    "true_acceleration": _length(acceleration(triples.truth))[0],
+    "true_acceleration": _length(temporal.acceleration(triples.truth))[0],
     "true_movement": _movement(triples.truth),
   }
-  away = _length(acceleration(triples.pose) - acceleration(triples.truth))[0]
+  away = _length(
+    temporal.acceleration(triples.pose) - temporal.acceleration(triples.truth)
+  )[0]
   ends = _length(triples.truth - np.roll(triples.truth, 1, axis=0))
   still = judged & (np.max(ends, axis=0) <= STILL * triples.head[:, None])
 
