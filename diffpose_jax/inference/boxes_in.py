@@ -14,6 +14,7 @@ from diffpose_jax.data import annotations, sources, video
 from diffpose_jax.data import boxes as boxes_lib
 from diffpose_jax.inference import detection
 
+_MORE = 1000  # frames that a video may have beyond twice what its header says
 WHOLE = "whole"  # instead of a file of boxes: one person fills the picture
 
 
@@ -38,6 +39,8 @@ class Supply:
   protocol: dict[str, Any]  # what a result says of them
   tracked: bool = False  # some of them have identities
   sha256: str = ""  # of the boxes of a file
+  # How many boxes are of frames from an index on.
+  beyond: Callable[[int], int] = lambda count: 0
 
 
 def check(boxes: str | pathlib.Path | None, detector: str | None) -> None:
@@ -115,6 +118,9 @@ def of_file(
       protocol,
       tracked=any(box.track_id >= 0 for row in own.values() for box in row),
       sha256=_digest(own),
+      beyond=lambda count, own=own: sum(
+        len(row) for index, row in own.items() if index >= count
+      ),
     )
     for own in people
   ]
@@ -141,9 +147,12 @@ def _named(source: sources.Source, info: video.VideoInfo) -> annotations.Video:
   if info.names:  # with the folder, as files that cover many folders do
     names = [f"{name}/{file}" for file in info.names]
   else:
-    # A header may be wrong about the number of frames, and boxes of a frame
-    # that is not there must not go unnoticed: so count them.
-    names = [f"{i:06d}.jpg" for i in range(video.count(source))]
+    # A header may be wrong about the number of frames. To count them takes as
+    # long as to decode them: so there may be more, and which boxes are of
+    # frames that did not come is told in the end, see `Supply.beyond`.
+    hint = info.count_hint
+    count = 2 * hint + _MORE if hint else video.count(source)
+    names = [f"{i:06d}.jpg" for i in range(count)]
   frames = tuple(
     annotations.Frame(
       file_name=file,

@@ -190,6 +190,12 @@ class _Call:
       if task.journal is not None:
         task.journal.close()
     self._done[task.job.source.name] = output
+    late = task.job.supply.beyond(output.frames)
+    if late:
+      logging.warning(
+        "%s: %d boxes are of frames from %d on, which did not come; left out",
+        *(task.job.source.path, late, output.frames),
+      )
     if task.journal is not None and not alone:
       task.journal.finish(
         output.record() | {"protocol": task.protocol, "size": task.journal.size}

@@ -153,6 +153,11 @@ def test_boxes_of_frames_that_are_not_there(tmp_path, run, clip, caplog):
   boxes = _boxes(tmp_path, (0, [9, 9, 99, 99]), (500, [9, 9, 99, 99]))
   output, _ = run(clip, boxes)
   assert (output.frames, output.people) == (11, 1)
+  line = "clip.webm: 1 boxes are of frames from 11 on, which did not come"
+  assert line in caplog.text
+  far = _boxes(tmp_path, (0, [9, 9, 99, 99]), (9999, [9, 9, 99, 99]))
+  output, _ = run(clip, far)
+  assert output.people == 1
   assert "1 boxes are of pictures that are not in the input" in caplog.text
 
 
