@@ -83,7 +83,7 @@ def sampler(config: Any, mesh: jax.sharding.Mesh) -> tuple[Any, int]:
       functools.partial(estimator._estimate, config, POSETRACK, options),
       mesh,
       clips_in=(None, 0, None),
-      clips_out=estimator._CLIPS_OUT,
+      clips_out=estimator.CLIPS_OUT,
     ),
     in_shardings=(places, sharding.split(mesh), everywhere),
   )

@@ -86,6 +86,7 @@ VERBS = {
         (
           *("weights", "boxes", "detector", "follow", "smooth_boxes"),
           *("share_crops", "live", "smooth", "fps", *SAMPLING),
+          *("formats", "keep_samples", "video", "draw", "viewer"),
         ),
       ),
     ),
@@ -224,6 +225,19 @@ FLAGS: dict[str, tuple[type, str]] = {
     pathlib.Path,
     "what to write: evaluate, benchmark: a JSON file; else a folder",
   ),
+  "formats": (
+    str,
+    "files of poses: some of posetrack, json, coco, csv, npz, hdf5; default "
+    "posetrack,json",
+  ),
+  "keep_samples": (bool, "all members of the ensemble in files that hold them"),
+  "video": (str, "with poses drawn in: webm (default), mp4 or none"),
+  "draw": (
+    str,
+    "in the video: some of skeleton, boxes, ids, ellipses, heatmaps, crops; or "
+    "none",
+  ),
+  "viewer": (bool, "a page to look into the poses, NAME.html"),
   "root": (pathlib.Path, "data set's root; default: the one trained on"),
   "dataset": (
     str,

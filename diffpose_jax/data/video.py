@@ -27,6 +27,7 @@ from diffpose_jax.data import (
 
 DEFAULT_FPS = video_times.DEFAULT_FPS
 Writer = video_writer.Writer
+writable = video_writer.writable
 
 
 @dataclasses.dataclass(frozen=True)

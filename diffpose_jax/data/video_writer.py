@@ -177,6 +177,11 @@ class Writer:
     return next((error for error in errors if error is not None), None)
 
 
+def writable(kind: str) -> bool:
+  """Whether video of a suffix, as `mp4`, can be written here."""
+  return f".{kind}" in choose("auto").CODECS
+
+
 def choose(backend: str):
   """The module that reads and writes: `video_pyav` or `video_opencv`.
 

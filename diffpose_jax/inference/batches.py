@@ -33,8 +33,13 @@ class Batches:
     stages: stages_lib.Stages,
     *,
     shared: bool = False,
+    heat: bool = False,
   ):
-    """The network's time is added to `stages`; `shared` clips are of looks."""
+    """The network's time is added to `stages`.
+
+    `shared` clips are of looks; `heat` is kept, to be drawn.
+    """
+    self._heat = heat
     self._estimator = estimator
     self._stages = stages
     self._bank = token_bank.Bank(estimator) if shared else None
@@ -130,6 +135,8 @@ class Batches:
     now = time.perf_counter()
     self._stages.add(stages_lib.NETWORK, now - max(sent.began, self._free))
     self._free = now
+    if not self._heat:
+      poses = dataclasses.replace(poses, heat=None)
     for i, (_, one) in enumerate(sent.asked):
       one.poses = poses.row(i)
 

@@ -22,9 +22,10 @@ class Cutter:
   Where people share their boxes, what a frame looks like is cut out once.
   """
 
-  def __init__(self, job: flow.Job, config: Any):
-    """`config` is the network's."""
+  def __init__(self, job: flow.Job, config: Any, *, crops: bool = False):
+    """`config` is the network's; `crops` are kept, to be drawn."""
     self._job = job
+    self._crops = crops
     self._config = config
     self._size: Any = tuple(config.data.size)
     self._pyramids: dict[int, pyramid.Pyramid] = {}  # by frame
@@ -44,6 +45,15 @@ class Cutter:
       self._shared(person, view, window)
       for person, view in zip(frame.boxes, frame.views, strict=True)
     ]
+
+  def again(self, frame: flow.Shown) -> None:
+    """Cuts out what is drawn of people whose poses are known from before."""
+    assert frame.window is not None
+    self._forget(frame.index - self._config.data.span)
+    key = self._pyramid(frame.window[self._config.data.span])
+    for one in frame.asked:
+      affine = geometry.invert(one.to_picture)
+      [one.crop] = pyramid.cut([key], affine, self._size)
 
   def _forget(self, first: int) -> None:
     """Drops what is before a frame."""
@@ -67,7 +77,8 @@ class Cutter:
     """Somebody by the own box."""
     box = np.asarray(person.box, np.float32)
     crop = crops.cut([frame for _, frame in window], box, self._config)
-    return flow.Asked(person, crop.to_picture, crop.clip)
+    key = crop.clip[self._config.data.span].copy() if self._crops else None
+    return flow.Asked(person, crop.to_picture, crop.clip, key)
 
   def _shared(
     self,
@@ -85,4 +96,5 @@ class Cutter:
         key = (self._job.source.name, view.number, index)
         seen[view.number] = token_bank.Look(key, crop)
       looks.append(seen[view.number])
-    return flow.Asked(person, geometry.invert(affine), looks)
+    key = looks[self._config.data.span].crop if self._crops else None
+    return flow.Asked(person, geometry.invert(affine), looks, key)

@@ -25,7 +25,7 @@ from diffpose_jax.weights import checkpoint, packed
 # The padded time grid and the number of steps to walk on it.
 Walk = tuple[jax.Array, int | jax.Array]
 _FEW = 8  # clips: a short video's people do not wait for a whole batch's work
-CLIPS_OUT = (0, 0, 1, 0, 1)  # the axis of the clips in what `read` gives
+CLIPS_OUT = (0, 0, 1, 0, 0, 1)  # the axis of the clips in what `read` gives
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,18 +36,23 @@ class Poses:
   score: Float[np.ndarray, "b k"]  # its peak, in [0, 1]
   samples: Float[np.ndarray, "m b k 2"]  # crop pixels, of each member
   shape: Float[np.ndarray, "b k 2 2"]  # crop pixels², of the mean heatmap
+  # The mean heatmap to look at: its most over the joints, of which 255 is 1.
+  heat: UInt8[np.ndarray, "b y x"] | None = None
 
   def row(self, i: int) -> "Poses":
     """One of them, as a batch of its own."""
     return Poses(
       **{
         name: np.take(getattr(self, name), [i], axis)
-        for name, axis in _CLIP_AXES.items()
+        for name, axis in _axes(self).items()
       }
     )
 
 
-_CLIP_AXES = {"joints": 0, "score": 0, "samples": 1, "shape": 0}  # of `Poses`
+def _axes(poses: Poses) -> dict[str, int]:
+  """The axis of the clips in each field that is there."""
+  axes = {"joints": 0, "score": 0, "samples": 1, "shape": 0}
+  return axes if poses.heat is None else axes | {"heat": 0}
 
 
 def joined(parts: Sequence[Poses]) -> Poses:
@@ -55,7 +60,7 @@ def joined(parts: Sequence[Poses]) -> Poses:
   return Poses(
     **{
       name: np.concatenate([getattr(part, name) for part in parts], axis)
-      for name, axis in _CLIP_AXES.items()
+      for name, axis in _axes(parts[0]).items()
     }
   )
 
@@ -169,7 +174,7 @@ class Pending:
 
   def poses(self) -> Poses:
     """Waits for them; raises what a call of `Estimator` does."""
-    joints, score, samples, shape, broken = (
+    joints, score, samples, shape, heat, broken = (
       sharding.to_local(array, axis)
       for array, axis in zip(self.out, CLIPS_OUT, strict=True)
     )
@@ -179,6 +184,7 @@ class Pending:
       score[: self.count],
       samples[:, : self.count],
       shape[: self.count],
+      heat[: self.count],
     )
 
 
@@ -483,4 +489,7 @@ def read(config: ml_collections.ConfigDict, maps: jax.Array) -> tuple:
   shape = uncertainty.heatmap_covariance(
     mean, joints, stride=config.model.patch / 4
   )
-  return joints, score, samples, shape, ~jnp.isfinite(maps).all(axis=(2, 3))
+  seen = jnp.nan_to_num(mean.max(axis=-1))
+  heat = jnp.round(255 * jnp.clip(seen, 0, 1)).astype(jnp.uint8)
+  broken = ~jnp.isfinite(maps).all(axis=(2, 3))
+  return joints, score, samples, shape, heat, broken

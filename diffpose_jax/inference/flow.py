@@ -9,7 +9,12 @@ from typing import Any
 import numpy as np
 
 from diffpose_jax.data import annotations, sources, video
-from diffpose_jax.inference import boxes_in, shared_boxes, token_bank
+from diffpose_jax.inference import (
+  annotated,
+  boxes_in,
+  shared_boxes,
+  token_bank,
+)
 from diffpose_jax.inference import estimator as estimator_lib
 from diffpose_jax.inference import latency as latency_lib
 
@@ -58,6 +63,8 @@ class Asked:
   to_picture: np.ndarray  # affine (2, 3) from crop to picture
   # uint8 (t, h, w, 3), or what its frames look like; None once it is sent.
   clip: Clip | None
+  # uint8 (h, w, 3), of the frame itself; where it is drawn.
+  crop: np.ndarray | None = None
   poses: estimator_lib.Poses | None = None  # of this one; None: not yet known
 
 
@@ -89,6 +96,8 @@ class Shown:
   views: list[shared_boxes.View] | None = None
   asked: list[Asked] = dataclasses.field(default_factory=list)
   people: list[annotations.Person] = dataclasses.field(default_factory=list)
+  # What the network saw of them and made of it; where it is drawn.
+  seen: list[annotated.View] = dataclasses.field(default_factory=list)
   batch: int = 0  # size of the batches in which they are estimated
   recalled: bool = False  # what is asked was known from before
 

@@ -23,6 +23,7 @@ from diffpose_jax.inference import estimator as estimator_lib
 
 _VERSION = 1
 _POSES = ("joints", "score", "samples", "shape")  # fields of `Poses`
+_HEAT = "heat"  # ... that is there where it is drawn
 
 
 class Journal:
@@ -158,7 +159,8 @@ def _record(frame: flow.Shown) -> dict[str, Any]:
   poses = [one.poses for one in frame.asked if one.poses is not None]
   if poses:
     record["to_picture"] = np.stack([one.to_picture for one in frame.asked])
-    record |= vars(estimator_lib.joined(poses))
+    joined = vars(estimator_lib.joined(poses))
+    record |= {k: v for k, v in joined.items() if v is not None}
   return record
 
 
@@ -175,9 +177,11 @@ def _recalled(record: dict[str, Any]) -> flow.Recalled:
   people = [_person(one) for one in record["people"]]
   asked = []
   if people:
-    poses = estimator_lib.Poses(**{name: record[name] for name in _POSES})
+    poses = estimator_lib.Poses(
+      **{name: record[name] for name in _POSES}, heat=record.get(_HEAT)
+    )
     asked = [
-      flow.Asked(person, record["to_picture"][i], None, poses.row(i))
+      flow.Asked(person, record["to_picture"][i], None, poses=poses.row(i))
       for i, person in enumerate(people)
     ]
   if "given" in record:

@@ -1,5 +1,6 @@
-"""What is written of a video: its poses, and a video with them drawn in."""
+"""What is written of a video: its poses, a video with them drawn in, a page."""
 
+import contextlib
 import dataclasses
 import pathlib
 from collections.abc import Iterable, Mapping
@@ -7,56 +8,79 @@ from typing import Any
 
 import tqdm
 
-from diffpose_jax.data import annotations, results, sources, video
-from diffpose_jax.inference import annotated, canvas, flow, trembling
+from diffpose_jax.data import annotations, poses, result_formats, video
+from diffpose_jax.inference import annotated, canvas, flow, trembling, viewer
 from diffpose_jax.inference import spool as spool_lib
 from diffpose_jax.inference import stages as stages_lib
-from diffpose_jax.pose import skeleton as skeletons
+from diffpose_jax.inference import wanted as wanted_lib
 
 
 @dataclasses.dataclass(frozen=True)
 class Output:
   """What was written of a video."""
 
-  poses: pathlib.Path  # PoseTrack18 JSON
-  video: pathlib.Path  # annotated WebM
+  poses: tuple[pathlib.Path, ...]  # of each format in turn, the main one first
+  video: pathlib.Path | None  # annotated
+  page: pathlib.Path | None  # to look into the poses
+  plain: pathlib.Path | None  # video of the page, where it is beside it
   frames: int
   people: int
   tracks: int  # different identities
   # Mean acceleration of joints, in sizes of the person per frame²; None:
   # nobody is in three frames in a row.
   jitter: float | None
+  notes: tuple[str, ...] = ()  # what the page says of itself
+
+  @property
+  def files(self) -> list[pathlib.Path]:
+    """All of them."""
+    others = (self.video, self.page, self.plain)
+    return [*self.poses, *(path for path in others if path is not None)]
 
   def record(self) -> dict[str, Any]:
     """All of it in JSON types, and which files these are."""
     return {
       **dataclasses.asdict(self),
-      **{name: getattr(self, name).name for name in _FILES},
-      "files": {name: _identity(getattr(self, name)) for name in _FILES},
+      "poses": [path.name for path in self.poses],
+      "notes": list(self.notes),
+      **{name: path and path.name for name, path in self._others().items()},
+      "files": {path.name: _identity(path) for path in self.files},
     }
+
+  def _others(self) -> dict[str, pathlib.Path | None]:
+    return {name: getattr(self, name) for name in _OTHERS}
 
   def __str__(self) -> str:
     jitter = ""
     if self.jitter is not None:
       jitter = f", jitter {1e3 * self.jitter:.1f} ‰ of their size a frame²"
-    return (
+    lines = [
       f"{self.people} people in {self.frames} frames, {self.tracks} "
-      f"identities{jitter}\nposes: {self.poses}\nvideo: {self.video}"
-    )
+      f"identities{jitter}",
+      *(f"poses: {path}" for path in self.poses),
+      *(f"{k}: {path}" for k, path in self._others().items() if path),
+      *self.notes,
+    ]
+    return "\n".join(lines)
 
 
-_FILES = ("poses", "video")  # fields of `Output`
+_OTHERS = ("video", "page", "plain")  # fields of `Output`, files if any
 
 
 def recalled(record: Mapping[str, Any], out: pathlib.Path) -> Output | None:
   """What was written to `out` before, see `Output.record`; None: no longer."""
-  files = {name: out / record[name] for name in _FILES}
   same = all(
-    path.is_file() and _identity(path) == record["files"][name]
-    for name, path in files.items()
+    (out / name).is_file() and _identity(out / name) == identity
+    for name, identity in record["files"].items()
   )
-  others = ("frames", "people", "tracks", "jitter")
-  return Output(**files, **{k: record[k] for k in others}) if same else None
+  if not same:
+    return None
+  return Output(
+    poses=tuple(out / name for name in record["poses"]),
+    **{k: record[k] and out / record[k] for k in _OTHERS},
+    **{k: record[k] for k in ("frames", "people", "tracks", "jitter")},
+    notes=tuple(record["notes"]),
+  )
 
 
 def _identity(path: pathlib.Path) -> list[int]:
@@ -70,8 +94,8 @@ def write(
   frames: Iterable[flow.Shown],
   out: pathlib.Path,
   *,
-  skeleton: skeletons.Skeleton,
-  protocol: dict[str, Any],
+  head: poses.Head,
+  wanted: wanted_lib.Wanted,
   stages: stages_lib.Stages,
 ) -> Output:
   """Writes what there is of a video; each file whole or not at all.
@@ -80,67 +104,148 @@ def write(
     job: the video.
     frames: of it, finished.
     out: folder, made where it is missing.
-    skeleton: of the people.
-    protocol: how the poses came about.
+    head: what is said once of its poses.
+    wanted: what is to be written.
     stages: to which the time of drawing, encoding and writing is added.
 
   Raises:
-    ValueError: something cannot be written, or what `frames` raise.
+    ValueError: something cannot be written, there are no frames, or what
+      `frames` raise.
   """
-  name, info = job.source.name, job.info
   out.mkdir(parents=True, exist_ok=True)
-  target = out / f"{name}.webm"
-  size = canvas.size((info.height, info.width))
+  name, tally = head.name, _Tally()
   progress = tqdm.tqdm(
     desc=name,
-    total=info.count_hint or None,
+    total=job.info.count_hint or None,
     unit="frame",
     dynamic_ncols=True,
   )
-  people, tracks, tremble = 0, set(), trembling.Trembling()
-  writer = video.Writer(target, fps=info.fps, size=size)
-  try:
-    with progress, spool_lib.Spool(out) as spool, writer:
+  films = _Films(head, out, wanted, stages)
+  with progress, spool_lib.Spool(out) as spool:
+    with films:
       for frame in frames:
-        with stages("drawing"):
-          picture = annotated.drawn(
-            frame.picture,
-            frame.people,
-            frame=frame.size,
-            skeleton=skeleton,
-            options=annotated.Options(),
-          )
-        writer.write(picture, time=frame.time)
+        films.write(frame)
         with stages("writing"):
           spool.append(_record(frame))
-        people += len(frame.people)
-        tremble.add(frame.people)
-        tracks |= {person.track_id for person in frame.people}
+        tally.add(frame)
         progress.update()
+      if not len(spool):
+        raise ValueError(f"{job.source.path}: 0 frames; nothing is written")
+      # Before the videos take their places: poses matter more.
       with stages("writing"):
-        [poses] = results.write_posetrack(
-          out,
-          [annotations.Video(name, tuple(spool))],
-          skeleton=skeleton,
-          protocol=protocol,
-        )
-      count = len(spool)
+        for form in wanted.formats:
+          path, *_ = result_formats.paths(form, out, name)
+          result_formats.write(form, path, head, spool, samples=wanted.samples)
+    with stages("writing"):
+      page, plain, notes = _page(head, out, wanted, spool)
+  return Output(
+    poses=tuple(wanted.poses(name, out)),
+    video=wanted.drawn(name, out),
+    page=page,
+    plain=plain,
+    frames=len(spool),
+    people=tally.people,
+    tracks=len(tally.tracks - {-1}),
+    jitter=tally.tremble.mean,
+    notes=notes,
+  )
+
+
+def _page(
+  head: poses.Head,
+  out: pathlib.Path,
+  wanted: wanted_lib.Wanted,
+  frames: spool_lib.Spool,
+) -> tuple[pathlib.Path | None, pathlib.Path | None, tuple[str, ...]]:
+  """Writes the page, if one is wanted; it, the video beside it, its notes."""
+  page, plain = wanted.page(head.name, out), wanted.plain(head.name, out)
+  if page is None or plain is None:
+    return None, None, ()
+  keep = False
+  try:
+    written = viewer.write(page, head, frames, plain)
+    keep = not written.embedded
   finally:
-    stages.add("encoding", writer.wall_seconds, writer.cpu_seconds)
-  identities = len(tracks - {-1})
-  return Output(poses, target, count, people, identities, tremble.mean)
+    if not keep:
+      plain.unlink(missing_ok=True)
+  return page, plain if keep else None, written.notes
 
 
-def check_not_overwritten(
-  given: pathlib.Path, found: Iterable[sources.Source], out: pathlib.Path
-) -> None:
-  """Raises ValueError where what is given would be overwritten."""
-  for source in found:
-    for suffix in (".webm", ".json"):
-      if given.resolve() == (out / f"{source.name}{suffix}").resolve():
-        raise ValueError(
-          f"{given}: would be overwritten by the prediction; give another --out"
+class _Tally:
+  """What is counted of frames."""
+
+  def __init__(self) -> None:
+    self.people = 0
+    self.tracks: set[int] = set()
+    self.tremble = trembling.Trembling()
+
+  def add(self, frame: flow.Shown) -> None:
+    """One more frame."""
+    self.people += len(frame.people)
+    self.tracks |= {person.track_id for person in frame.people}
+    self.tremble.add(frame.people)
+
+
+class _Films:
+  """The videos that are written of a video: drawn, and plain for the page."""
+
+  def __init__(
+    self,
+    head: poses.Head,
+    out: pathlib.Path,
+    wanted: wanted_lib.Wanted,
+    stages: stages_lib.Stages,
+  ):
+    self._head, self._draw, self._stages = head, wanted.draw, stages
+    self._size = canvas.size((head.height, head.width))
+    self._paths = wanted.drawn(head.name, out), wanted.plain(head.name, out)
+    self._drawn: video.Writer | None = None
+    self._plain: video.Writer | None = None
+    self._stack = contextlib.ExitStack()
+
+  def __enter__(self) -> "_Films":
+    with contextlib.ExitStack() as stack:
+      drawn, plain = self._paths
+      if drawn is not None:
+        size = annotated.size(self._size, self._draw)
+        self._drawn = self._writer(stack, drawn, size)
+      if plain is not None:
+        self._plain = self._writer(stack, plain, self._size)
+      self._stack = stack.pop_all()
+    return self
+
+  def _writer(
+    self,
+    stack: contextlib.ExitStack,
+    path: pathlib.Path,
+    size: tuple[int, int],
+  ) -> video.Writer:
+    writer = video.Writer(path, fps=self._head.fps, size=size)
+    stack.callback(self._count, writer)
+    return stack.enter_context(writer)
+
+  def _count(self, writer: video.Writer) -> None:
+    self._stages.add("encoding", writer.wall_seconds, writer.cpu_seconds)
+
+  def write(self, frame: flow.Shown) -> None:
+    """One more frame of each."""
+    if self._drawn is not None:
+      with self._stages("drawing"):
+        picture = annotated.drawn(
+          frame.picture,
+          frame.people,
+          frame=frame.size,
+          skeleton=self._head.skeleton,
+          options=self._draw,
+          tail=self._head.tail,
+          views=frame.seen,
         )
+      self._drawn.write(picture, time=frame.time)
+    if self._plain is not None:
+      self._plain.write(frame.picture, time=frame.time)
+
+  def __exit__(self, kind, value, traceback) -> None:
+    self._stack.__exit__(kind, value, traceback)
 
 
 def _record(shown: flow.Shown) -> annotations.Frame:

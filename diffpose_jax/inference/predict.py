@@ -9,18 +9,19 @@ from typing import Any
 
 from absl import logging
 
-from diffpose_jax.data import sources, video
+from diffpose_jax.data import sources
+from diffpose_jax.data import video as videos
 from diffpose_jax.inference import (
   boxes_in,
   calibration,
   detectors,
-  identities,
   outputs,
   run,
   shipped,
   stream,
 )
 from diffpose_jax.inference import estimator as estimator_lib
+from diffpose_jax.inference import wanted as wanted_lib
 
 
 def predict(  # noqa: PLR0913 - one flat call for the command line
@@ -35,11 +36,16 @@ def predict(  # noqa: PLR0913 - one flat call for the command line
   smooth_boxes: str = "none",
   share_crops: bool = False,
   live: str = "none",
-  fps: float = video.DEFAULT_FPS,
+  fps: float = videos.DEFAULT_FPS,
   box_threshold: float | None = None,
+  formats: str = "posetrack,json",
+  keep_samples: bool = False,
+  video: str = "webm",
+  draw: str = "skeleton,boxes,ids",
+  viewer: bool = False,
   **sampling: Any,
 ) -> list[outputs.Output]:
-  """Writes <out>/<name>.json and <out>/<name>.webm of each video.
+  """Writes the poses of each video, and it with them drawn in.
 
   Args:
     input: what `sources.find` takes: a video, a folder of pictures or of
@@ -64,6 +70,12 @@ def predict(  # noqa: PLR0913 - one flat call for the command line
     fps: of pictures.
     box_threshold: boxes that score less are left out; by default the config's,
       for a detector its own.
+    formats: of the poses, by `result_formats.FORMATS`, separated by commas.
+    keep_samples: whether the joints of all members of the ensemble are written,
+      in the formats that can hold them.
+    video: with the poses drawn in: `webm` (VP9), `mp4` (H.264) or `none`.
+    draw: what is drawn, by `annotated.PARTS`, separated by commas, or `none`.
+    viewer: whether there is a page to look into the poses.
     **sampling: steps, samples, flip, seed and eta of `Estimator.load`.
 
   Raises:
@@ -72,7 +84,14 @@ def predict(  # noqa: PLR0913 - one flat call for the command line
   """
   out = pathlib.Path(out)
   boxes_in.check(boxes, detector)
-  identities.check(smooth)
+  wanted = wanted_lib.parse(
+    formats=formats,
+    keep_samples=keep_samples,
+    video=video,
+    draw=draw,
+    viewer=viewer,
+    smooth=smooth,
+  )
   way = stream.Way(follow, share_crops, smooth_boxes, live)
   # Before the weights, which take longer.
   found, failures = _opened(sources.find(input, fps=fps))
@@ -94,20 +113,20 @@ def predict(  # noqa: PLR0913 - one flat call for the command line
       found,
       threshold=float(least if box_threshold is None else box_threshold),
     )
-    outputs.check_not_overwritten(file, [source for source, _ in found], out)
+    wanted.check_not_overwritten(file, [source for source, _ in found], out)
   calibrated, warnings = calibration.find(weights, estimator.protocol())
   for warning in warnings:
     logging.warning(warning)
-  videos = [
+  jobs = [
     run.Video(source, info, supply)
     for (source, info), supply in zip(found, supplies, strict=True)
   ]
   return run.run(
-    videos,
+    jobs,
     estimator,
     out,
     way=way,
-    smooth=smooth,
+    wanted=wanted,
     calibrated=calibrated,
     failures=failures,
   )
@@ -115,7 +134,7 @@ def predict(  # noqa: PLR0913 - one flat call for the command line
 
 def _opened(
   found: Sequence[sources.Source],
-) -> tuple[list[tuple[sources.Source, video.VideoInfo]], list[str]]:
+) -> tuple[list[tuple[sources.Source, videos.VideoInfo]], list[str]]:
   """The videos that can be opened, and the names of the others.
 
   Raises ValueError where none of them can.
@@ -123,7 +142,7 @@ def _opened(
   opened, failures = [], []
   for source in found:
     try:
-      opened.append((source, video.open_video(source)))
+      opened.append((source, videos.open_video(source)))
     except (ValueError, OSError) as error:
       if len(found) == len(failures) + 1:
         raise

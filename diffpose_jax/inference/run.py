@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import math
 import pathlib
 import sys
 import threading
@@ -11,7 +12,7 @@ from typing import Any
 
 from absl import logging
 
-from diffpose_jax.data import sources, video
+from diffpose_jax.data import poses, sources, video
 from diffpose_jax.inference import (
   boxes_in,
   calibration,
@@ -26,6 +27,7 @@ from diffpose_jax.inference import (
 from diffpose_jax.inference import estimator as estimator_lib
 from diffpose_jax.inference import journal as journal_lib
 from diffpose_jax.inference import stages as stages_lib
+from diffpose_jax.inference import wanted as wanted_lib
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +54,7 @@ def run(
   out: pathlib.Path,
   *,
   way: stream.Way | None = None,
-  smooth: str = "none",
+  wanted: wanted_lib.Wanted | None = None,
   calibrated: calibration.Calibration | None = None,
   failures: Sequence[str] = (),
 ) -> list[outputs.Output]:
@@ -62,13 +64,14 @@ def run(
   were done are not done again (`journal`). `failures` are names of others that
   could not even be opened.
   """
+  wanted = wanted or wanted_lib.Wanted()
   for one in videos:
-    outputs.check_not_overwritten(one.source.path, [one.source], out)
-  way = way or stream.Way()
+    wanted.check_not_overwritten(one.source.path, [one.source], out)
+  way = dataclasses.replace(way or stream.Way(), views=wanted.views)
   camera = any(one.info.live for one in videos)
   if camera and way.live == "none":
     way = dataclasses.replace(way, live="lag")
-  call = _Call(estimator, out, way, smooth, calibrated)
+  call = _Call(estimator, out, way, wanted, calibrated)
   failed, count = list(failures), len(videos) + len(failures)
   with reading.asked_to_stop(camera) as asked:
     tasks = [call.task(one, asked) for one in videos]
@@ -104,7 +107,7 @@ class _Call:
     estimator: estimator_lib.Estimator,
     out: pathlib.Path,
     way: stream.Way,
-    smooth: str,
+    wanted: wanted_lib.Wanted,
     calibrated: calibration.Calibration | None,
   ):
     self.stages = stages_lib.Stages()
@@ -112,7 +115,7 @@ class _Call:
     self._skeleton = estimator.skeleton
     self._out = out
     self._way = way
-    self._smooth = smooth
+    self._wanted = wanted
     self._calibrated = calibrated
     self._done: dict[str, outputs.Output] = {}  # by name
 
@@ -136,7 +139,7 @@ class _Call:
 
   def _protocol(self, one: Video) -> dict[str, Any]:
     protocol = self._estimator.protocol() | one.supply.protocol
-    protocol |= {"decoded_by": one.info.backend, "smooth": self._smooth}
+    protocol |= {"decoded_by": one.info.backend, "smooth": self._wanted.smooth}
     protocol |= self._way.protocol(self._skeleton)
     protocol |= calibration.describe(self._calibrated)
     if not one.supply.tracked:
@@ -168,7 +171,9 @@ class _Call:
     if journal.done is None:
       return False
     output = None
-    if journal.done["protocol"] == journal_lib.plain(task.protocol):
+    if {k: journal.done.get(k) for k in ("protocol", "wanted")} == self._what(
+      task
+    ):
       output = outputs.recalled(journal.done, self._out)
     if output is None:
       logging.warning("%s: its files are other ones; starts over", journal.path)
@@ -197,12 +202,32 @@ class _Call:
         *(task.job.source.path, late, output.frames),
       )
     if task.journal is not None and not alone:
-      task.journal.finish(
-        output.record() | {"protocol": task.protocol, "size": task.journal.size}
-      )
+      what = self._what(task) | {"size": task.journal.size}
+      task.journal.finish(output.record() | what)
     print(output, flush=True)
     if task.journal is None:
       print(task.job.latency, flush=True)
+
+  def _what(self, task: _Task) -> dict[str, Any]:
+    """What is asked for of a video, beside its poses; as it is read back."""
+    wanted = dataclasses.asdict(self._wanted)
+    return journal_lib.plain({"protocol": task.protocol, "wanted": wanted})
+
+  def _head(self, task: _Task) -> poses.Head:
+    """What is said once of a video's poses."""
+    source, info, tail = task.job.source, task.job.info, math.inf
+    if self._calibrated is not None:
+      tail = self._calibrated.factors[self._calibrated.best].tail
+    return poses.Head(
+      name=source.name,
+      source=source.path.name,
+      fps=info.fps,
+      height=info.height,
+      width=info.width,
+      skeleton=self._skeleton,
+      protocol=task.protocol,
+      tail=tail,
+    )
 
   def _write(self, task: _Task, frames: Iterator[flow.Shown]) -> outputs.Output:
     if task.journal is not None:
@@ -211,10 +236,12 @@ class _Call:
       frames = identities.tracked(frames, self._skeleton, self.stages)
     return outputs.write(
       task.job,
-      identities.smoothed(frames, self._skeleton, self._smooth, self.stages),
+      identities.smoothed(
+        frames, self._skeleton, self._wanted.smooth, self.stages
+      ),
       self._out,
-      skeleton=self._skeleton,
-      protocol=task.protocol,
+      head=self._head(task),
+      wanted=self._wanted,
       stages=self.stages,
     )
 

@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from diffpose_jax.data import annotations, array_lines
 
 _SCALARS = ("track_id", "box_score")
-_ARRAYS = ("box", "joints", "labelled", "scores", "scale", "within")
+_ARRAYS = (
+  *("box", "joints", "labelled", "scores", "scale", "within", "samples"),
+)
 
 
 class Spool:

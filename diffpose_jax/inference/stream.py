@@ -12,6 +12,7 @@ pictures of the frames of which a batch is under way.
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ import numpy as np
 
 from diffpose_jax.data import ahead, annotations
 from diffpose_jax.inference import (
+  annotated,
   batches,
   boxes_in,
   boxing,
@@ -46,6 +48,7 @@ class Way:
   # none; lag: no frame waits for more than the δ frames after it; causal: nor
   # for these.
   live: str = "none"
+  views: bool = False  # whether crops and heatmaps are kept, to be drawn
 
   def __post_init__(self) -> None:
     """Raises ValueError for what cannot work, by the names of flags."""
@@ -115,7 +118,10 @@ class Stream:
     self._shrink = shrink
     self._stages = stages or stages_lib.Stages()
     self._batches = batches.Batches(
-      estimator, self._stages, shared=self._way.share
+      estimator,
+      self._stages,
+      shared=self._way.share,
+      heat=self._way.views,
     )
 
   def __call__(
@@ -156,7 +162,7 @@ class Stream:
       frames = boxing.steadied(frames, way.smooth_boxes, tracked)
     if way.share:
       frames = boxing.shared(frames, way.sharing, tracked)
-    cutter = cutting.Cutter(job, self._config)
+    cutter = cutting.Cutter(job, self._config, crops=way.views)
     for frame in frames:
       self._ask(cutter, frame)
       yield frame
@@ -165,7 +171,7 @@ class Stream:
     """Frames with their people, each done before the next one is begun."""
     for frame in self._cut(job):
       self._batches.estimate(frame)
-      frame.people = _people(frame, self._found(frame), self._known)
+      self._people(frame, self._found(frame))
       job.latency.done(frame.time)
       yield frame
 
@@ -173,7 +179,7 @@ class Stream:
     """The same, with the people who are followed through the frames."""
     follow = propagation.Propagation(joints=self._estimator.skeleton.evaluated)
     share = shared_boxes.SharedBoxes(self._way.sharing)
-    cutter = cutting.Cutter(job, self._config)
+    cutter = cutting.Cutter(job, self._config, crops=self._way.views)
     for frame in self._boxed(job):
       given = [
         propagation.Given(one.box, one.score, one.track_id)
@@ -187,9 +193,8 @@ class Stream:
       self._ask(cutter, frame)
       self._batches.estimate(frame)
       found = self._found(frame)
-      seen = follow.update(frame.time, people, found.joints, found.scores)
-      everybody = zip(_people(frame, found, self._known), seen, strict=True)
-      frame.people = [person for person, there in everybody if there]
+      there = follow.update(frame.time, people, found.joints, found.scores)
+      self._people(frame, found, np.flatnonzero(there).tolist())
       job.latency.done(frame.time)
       yield frame
 
@@ -218,28 +223,30 @@ class Stream:
 
   def _ask(self, cutter: cutting.Cutter, frame: flow.Shown) -> None:
     """Cuts a frame's people out, unless their poses are known from before."""
-    if not frame.recalled:
-      with self._stages("cropping"):
+    with self._stages("cropping"):
+      if not frame.recalled:
         frame.asked = cutter(frame)
+      elif self._way.views:
+        cutter.again(frame)
     frame.window = None
 
   def _peopled(self, items: Iterable[flow.Item]) -> Iterator[flow.Item]:
     """The frames with people of the poses that are found."""
     for item in items:
       if isinstance(item, flow.Shown):
-        item.people = _people(item, self._found(item), self._known)
+        self._people(item, self._found(item))
       yield item
 
   def _found(self, frame: flow.Shown) -> crops.People:
     """The poses of a frame's people, in its pixels."""
-    none = estimator_lib.nobody(
-      len(self._estimator.skeleton.joints), self._estimator.options.samples
-    )
     poses = [one.poses for one in frame.asked if one.poses is not None]
+    if not poses:
+      count = len(self._estimator.skeleton.joints)
+      poses = [estimator_lib.nobody(count, self._estimator.options.samples)]
     with self._stages("poses"):
       try:
         return crops.people(
-          estimator_lib.joined([none, *poses]),
+          estimator_lib.joined(poses),
           _stacked([one.to_picture for one in frame.asked], (2, 3)),
           _stacked([one.person.box for one in frame.asked], (4,)),
           self._estimator.skeleton,
@@ -248,31 +255,37 @@ class Stream:
       except ValueError as error:
         raise flow.BrokenError(f"{frame.place}: {error}") from error
 
-  @property
+  def _people(
+    self, frame: flow.Shown, found: crops.People, rows: list[int] | None = None
+  ) -> None:
+    """Gives a frame its people as files have them: those found, or some."""
+    within = found.stated.within
+    for i in range(len(frame.asked)) if rows is None else rows:
+      one = frame.asked[i]
+      frame.people.append(
+        annotations.Person(
+          box=np.asarray(one.person.box, np.float32),
+          joints=found.joints[i],
+          labelled=self._known,
+          track_id=one.person.track_id,
+          scores=(found.scores[i] * one.person.score).astype(np.float32),
+          box_score=one.person.score,
+          scale=found.stated.scale[i],
+          within=None if within is None else within[i],
+          samples=found.samples[:, i],
+        )
+      )
+      if one.crop is not None and one.poses is not None:
+        assert one.poses.heat is not None
+        frame.seen.append(
+          annotated.View(one.crop, one.poses.heat[0], one.to_picture)
+        )
+
+  @functools.cached_property
   def _known(self) -> np.ndarray:
     """Which of the joints were learned."""
     skeleton = self._estimator.skeleton
     return np.isin(np.arange(len(skeleton.joints)), skeleton.evaluated)
-
-
-def _people(
-  frame: flow.Shown, found: crops.People, known: np.ndarray
-) -> list[annotations.Person]:
-  """The people of a frame, as files have them."""
-  within = found.stated.within
-  return [
-    annotations.Person(
-      box=np.asarray(one.person.box, np.float32),
-      joints=found.joints[i],
-      labelled=known,
-      track_id=one.person.track_id,
-      scores=(found.scores[i] * one.person.score).astype(np.float32),
-      box_score=one.person.score,
-      scale=found.stated.scale[i],
-      within=None if within is None else within[i],
-    )
-    for i, one in enumerate(frame.asked)
-  ]
 
 
 def _stacked(rows: list, shape: tuple[int, ...]) -> np.ndarray:

@@ -36,7 +36,7 @@ def run(fake, tmp_path):
       out=tmp_path / "out",
       **others,
     )
-    return output, json.loads(output.poses.read_text())
+    return output, json.loads(output.poses[0].read_text())
 
   return call
 

@@ -23,7 +23,10 @@ def frames(dots):
     bits = rng.integers(0, 2**32, shape, np.uint32)
     return bits.view(np.float32)  # of any size, NaN among them
 
-  def make(*counts, given=False):
+  def heat(*shape):
+    return rng.integers(0, 256, shape, np.uint8)
+
+  def make(*counts, given=False, drawn=False):
     found = []
     for index, count in enumerate(counts):
       frame = flow.Shown(job, index, index / 7, (5, 7), np.zeros((5, 7, 3)))
@@ -35,9 +38,10 @@ def frames(dots):
           score=numbers(1, K),
           samples=numbers(MEMBERS, 1, K, 2),
           shape=numbers(1, K, 2, 2),
+          heat=heat(1, 3, 4) if drawn else None,
         )
         frame.asked.append(
-          flow.Asked(box, rng.standard_normal((2, 3)), None, poses)
+          flow.Asked(box, rng.standard_normal((2, 3)), None, poses=poses)
         )
       frame.given = [one.person for one in frame.asked]
       if given:
@@ -65,16 +69,20 @@ def _bits(frame):
     [(one.box.tobytes(), one.score, one.track_id) for one in boxes],
     [one.to_picture.tobytes() for one in frame.asked],
     [
-      [getattr(one.poses, name).tobytes() for name in journal_lib._POSES]
+      [
+        array is not None and array.tobytes()
+        for array in vars(one.poses).values()
+      ]
       for one in frame.asked
     ],
   )
 
 
+@pytest.mark.parametrize("drawn", [False, True])
 @pytest.mark.parametrize("given", [False, True])
-def test_frames_come_back_to_the_last_bit(tmp_path, frames, given):
+def test_frames_come_back_to_the_last_bit(tmp_path, frames, given, drawn):
   path = tmp_path / "j"
-  put = frames(2, 0, 1, 5, given=given)
+  put = frames(2, 0, 1, 5, given=given, drawn=drawn)
   assert _written(path, put).frames == 4
   again = journal_lib.Journal(path, OF)
   assert (again.frames, again.size, again.done, again.why) == (4, 8, None, "")

@@ -12,7 +12,14 @@ import numpy as np
 import pytest
 
 from diffpose_jax.data import annotations, sources, video
-from diffpose_jax.inference import boxes_in, detection, predict, run, stream
+from diffpose_jax.inference import (
+  boxes_in,
+  detection,
+  predict,
+  run,
+  stream,
+  wanted,
+)
 from diffpose_jax.inference import estimator as estimator_lib
 from diffpose_jax.pose.skeleton import POSETRACK
 
@@ -35,11 +42,11 @@ def _run(dots, path, boxes, tmp_path, estimator=None, threshold=0.3, **way):
   estimator = estimator or dots.Estimator()
   out = tmp_path / "out"
   given = _supplied(path, boxes, threshold)
-  smooth = way.pop("smooth", "none")
+  files = wanted.Wanted(smooth=way.pop("smooth", "none"))
   [result] = run.run(
-    [given], estimator, out, way=stream.Way(**way), smooth=smooth
+    [given], estimator, out, way=stream.Way(**way), wanted=files
   )
-  return result, json.loads(result.poses.read_text())
+  return result, json.loads(result.poses[0].read_text())
 
 
 def _joints(content, index):
@@ -136,7 +143,7 @@ def test_posetrack_boxes_of_a_folder_with_tracks(dots, folder, tmp_path):
   (tmp_path / "walk.json").write_text(json.dumps(content))
   fake = dots.Estimator()
   result, found = _run(dots, folder, tmp_path / "walk.json", tmp_path, fake)
-  assert result.poses.name == "walk.json"
+  assert result.poses[0].name == "walk.json"
   assert [len(_joints(found, i)) for i in range(11)] == [1] * 6 + [0] + [1] * 4
   for index in (0, 5, 10):
     [joints] = _joints(found, index)
@@ -164,6 +171,7 @@ def test_clips_clamp_at_the_ends(dots, folder, tmp_path):
 def test_annotated_video_shows_the_joints(dots, clip, tmp_path):
   result, _ = _run(dots, clip, "whole", tmp_path)
   before = [frame for _, _, frame in video.read(clip)]
+  assert result.video is not None
   after = [frame for _, _, frame in video.read(result.video)]
   assert len(after) == 11
   x, y = dots.dot(7).astype(int)
@@ -180,6 +188,7 @@ def test_large_pictures_are_drawn_smaller_but_found_in_full(dots, tmp_path):
   )
   cv2.imwrite(str(folder / "0.png"), picture)
   result, content = _run(dots, folder, "whole", tmp_path)
+  assert result.video is not None
   info = video.open_video(result.video)
   assert (info.height, info.width) == (960, 1280)
   [joints] = _joints(content, 0)
@@ -295,7 +304,7 @@ def test_a_detector_is_asked_for_each_frame(dots, clip, tmp_path):
     _supplied(clip, "whole"), supply=boxes_in.detected(Detector())
   )
   [result] = run.run([given], dots.Estimator(), tmp_path / "out")
-  content = json.loads(result.poses.read_text())
+  content = json.loads(result.poses[0].read_text())
   assert Detector.shapes == [(*dots.SIZE, 3)] * 11
   counts = [len(_joints(content, index)) for index in range(11)]
   assert counts == [1, 1, 1, 0] + [1] * 7
@@ -311,7 +320,7 @@ def test_a_folder_of_videos_is_one_call(clip, tmp_path, loaded, capsys):
     (more / name).write_bytes(clip.read_bytes())
   out = tmp_path / "out"
   found = predict.predict(input=more, boxes="whole", weights=tmp_path, out=out)
-  assert [output.poses.name for output in found] == ["b9.json", "b10.json"]
+  assert [output.poses[0].name for output in found] == ["b9.json", "b10.json"]
   assert [output.frames for output in found] == [11, 11]
   assert capsys.readouterr().out.count("11 people in 11 frames") == 2
   # One that fails stops no other.
@@ -325,7 +334,9 @@ def test_a_folder_of_videos_is_one_call(clip, tmp_path, loaded, capsys):
   # Its poses were whole before its video was to take its place.
   assert sorted(path.name for path in (out / "new").iterdir()) == [
     *(".b10.journal", ".b9.journal", ".c.journal"),
-    *("b10.json", "b10.webm", "b9.json", "b9.webm", "c.json", "c.webm"),
+    *("b10.json", "b10.poses.json", "b10.webm"),
+    *("b9.json", "b9.poses.json", "b9.webm"),
+    *("c.json", "c.poses.json", "c.webm"),
   ]
 
 
@@ -356,8 +367,8 @@ def test_a_camera_is_read_until_ctrl_c(dots, tmp_path, monkeypatch):
   [result] = run.run([given], dots.Estimator(), tmp_path / "out")
   assert signal.getsignal(signal.SIGINT) is before
   # What asks to stop runs in another thread than what reads.
-  assert 6 <= result.frames < 60 and result.poses.name == "camera0.json"
-  content = json.loads(result.poses.read_text())
+  assert 6 <= result.frames < 60 and result.poses[0].name == "camera0.json"
+  content = json.loads(result.poses[0].read_text())
   assert len(content["images"]) == result.frames
 
 
@@ -369,6 +380,13 @@ def test_a_camera_is_read_until_ctrl_c(dots, tmp_path, monkeypatch):
     (dict(boxes="whole", smooth="much"), "--smooth=much: there are none, onl"),
     (dict(detector="nothing"), "no detector 'nothing'; there are hog"),
     (dict(boxes="whole", fps=0.0), "fps is 0"),
+    (dict(boxes="whole", formats="xml"), "no format 'xml'; there are posetr"),
+    (dict(boxes="whole", draw="bones"), "no 'bones' there; give some of skel"),
+    (dict(boxes="whole", video="avi"), "--video=avi: there are webm, mp4, n"),
+    (
+      dict(boxes="whole", formats="csv,coco", keep_samples=True),
+      "none of --formats=csv,coco can hold samples; add one of json, npz",
+    ),
   ],
 )
 def test_what_cannot_work_is_told_first(clip, tmp_path, given, line):
@@ -411,6 +429,6 @@ def test_real_video(dots, shared_data, tmp_path):
     result, content = _run(dots, path, source, tmp_path)
     assert len(content["images"]) == result.frames == 5
     assert result.people == people
-    assert video.count(result.video) == 5
-  read = annotations.read_video(result.poses, skeleton=POSETRACK)
+    assert result.video is not None and video.count(result.video) == 5
+  read = annotations.read_video(result.poses[0], skeleton=POSETRACK)
   assert [len(frame.people) for frame in read.frames] == [1, 1, 1, 1, 0]

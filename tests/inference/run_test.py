@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from diffpose_jax.data import sources, video
-from diffpose_jax.inference import boxes_in, run, stream
+from diffpose_jax.inference import annotated, boxes_in, run, stream, wanted
 from diffpose_jax.inference import estimator as estimator_lib
 from diffpose_jax.inference import journal as journal_lib
 
@@ -74,33 +74,38 @@ def _content(out):
 
 
 @pytest.mark.parametrize(
-  ("way", "smooth"),
+  ("way", "smooth", "draw"),
   [
-    (stream.Way(), "lag"),
-    (stream.Way(follow=True, share=True), "online"),
-    (stream.Way(share=True, smooth_boxes="lag"), "none"),
+    (stream.Way(), "lag", annotated.Options(heatmaps=True, crops=True)),
+    (stream.Way(follow=True, share=True), "online", annotated.Options()),
+    (
+      stream.Way(share=True, smooth_boxes="lag"),
+      "none",
+      annotated.Options(crops=True),
+    ),
   ],
 )
 def test_a_video_goes_on_where_it_stopped(
-  videos, tiny, tmp_path, interrupted, capsys, way, smooth
+  videos, tiny, tmp_path, interrupted, capsys, way, smooth, draw
 ):
   one, whole, again = videos[:1], tmp_path / "whole", tmp_path / "again"
-  run.run(one, tiny, whole, way=way, smooth=smooth)
-  wanted = _content(whole)
-  assert list(wanted) == ["a.json", "a.webm"]
+  files = wanted.Wanted(smooth=smooth, draw=draw)
+  run.run(one, tiny, whole, way=way, wanted=files)
+  expected = _content(whole)
+  assert list(expected) == ["a.json", "a.poses.json", "a.webm"]
   told = []
   for at in (1, 4, 3):
-    interrupted(at, one, tiny, again, way=way, smooth=smooth)
+    interrupted(at, one, tiny, again, way=way, wanted=files)
     assert os.listdir(again) == [".a.journal"]
     told.append(capsys.readouterr())
   assert "a: stopped after 1 frames; the same command" in told[0].err
   assert "a: 1 frames are known from before" in told[1].out
   assert "a: stopped after 5 frames; the same command" in told[1].err
   assert "a: 5 frames are known from before" in told[2].out
-  [output] = run.run(one, tiny, again, way=way, smooth=smooth)
+  [output] = run.run(one, tiny, again, way=way, wanted=files)
   assert "a: 8 frames are known from before" in capsys.readouterr().out
   assert output.frames == 11
-  assert _content(again) == wanted
+  assert _content(again) == expected
 
 
 def test_what_is_known_is_not_estimated_again(
@@ -139,18 +144,30 @@ def test_other_smoothing_takes_what_is_known(
   out = tmp_path / "out"
   interrupted(11, videos[:1], dots.Estimator(), out)
   fake = dots.Estimator()
-  run.run(videos[:1], fake, out, smooth="lag")
+  run.run(videos[:1], fake, out, wanted=wanted.Wanted(smooth="lag"))
   assert fake.clips == []
+
+
+def test_other_files_take_what_is_known(videos, dots, tmp_path, interrupted):
+  """Also where a video was done with others."""
+  out = tmp_path / "out"
+  interrupted(15, videos[:2], dots.Estimator(), out)
+  fake = dots.Estimator()
+  files = wanted.Wanted(("csv",), video="none")
+  run.run(videos[:2], fake, out, wanted=files)
+  # The eight of the first, which starts over, and four of the second.
+  assert len(fake.clips) == 12
 
 
 def test_videos_that_are_done_are_not_done_again(
   videos, tiny, tmp_path, interrupted, capsys
 ):
   whole, out = tmp_path / "whole", tmp_path / "out"
-  wanted = run.run(videos, tiny, whole)
+  expected = run.run(videos, tiny, whole)
   interrupted(15, videos, tiny, out)
   names = {path.name for path in out.iterdir()}
-  assert names == {".a.journal", ".b.journal", "a.json", "a.webm"}
+  files = {"a.json", "a.poses.json", "a.webm"}
+  assert names == {".a.journal", ".b.journal", *files}
   before = (out / "a.json").stat().st_mtime_ns
   capsys.readouterr()
   found = run.run(videos, tiny, out)
@@ -159,7 +176,7 @@ def test_videos_that_are_done_are_not_done_again(
   assert "b: 4 frames are known from before" in said
   assert (out / "a.json").stat().st_mtime_ns == before
   assert _content(out) == _content(whole)
-  counts = [(one.frames, one.people, one.tracks) for one in wanted]
+  counts = [(one.frames, one.people, one.tracks) for one in expected]
   assert [(one.frames, one.people, one.tracks) for one in found] == counts
   # A whole call leaves nothing behind, and the next one does all of it.
   run.run(videos, tiny, out)
@@ -183,7 +200,7 @@ def test_a_call_with_failures_leaves_only_these_to_do(
   assert "a: done before" in said and "b: 11 frames are known" in said
   assert "c: done before" not in said
   assert ".c.journal: its files are other ones; starts over" in caplog.text
-  assert [one.poses.name for one in found] == ["a.json", "b.json", "c.json"]
+  assert [one.poses[0].name for one in found] == ["a.json", "b.json", "c.json"]
   run.run(videos, tiny, tmp_path / "whole")
   assert _content(out) == _content(tmp_path / "whole")
 
