@@ -39,15 +39,19 @@ class Log:
   def write(self, step: int, values: dict[str, float]) -> None:
     """Records `values` at `step` everywhere.
 
-    JSON has no number for what is not finite: that is null.
+    JSON has no number for what is not finite: that is null. A validation's
+    number that is not known, as AP without head boxes, is not shown.
     """
     if not self._active:
       return
     self._lines.write(_line({"step": step, **values}))
     self._lines.flush()
-    for name, value in values.items():
+    known = {k: v for k, v in values.items() if not _is_unknown(k, v)}
+    for name, value in known.items():
       self._board.add_scalar(name, value, step)
-    self._progress.show({k: v for k, v in values.items() if k in _SHOWN})
+    # PCK takes the place of AP.
+    shown = _SHOWN if "val/ap" in known else (*_SHOWN, "val/pck_0.1")
+    self._progress.show({k: v for k, v in known.items() if k in shown})
 
   def pictures(self, step: int, sheets: dict[str, np.ndarray]) -> None:
     """Shows RGB pictures by name in TensorBoard."""
@@ -140,6 +144,11 @@ class StepMetrics:
 
 
 _SHOWN = ("loss", "clips_per_second", "val/ap")
+
+
+def _is_unknown(name: str, value: float) -> bool:
+  """Whether a validation could not tell a number; a loss that is NaN is one."""
+  return name.startswith("val/") and math.isnan(value)
 
 
 def _open_before(path: pathlib.Path, step: int):

@@ -127,6 +127,36 @@ def test_tensorboard_has_the_same_and_forgets_what_is_repeated(tmp_path):
   assert starts == [6]
 
 
+def _scalars(workdir):
+  """All values in TensorBoard by name, in their order."""
+  found = {}
+  for event in _events(workdir):
+    for value in event.summary.value:
+      found.setdefault(value.tag, []).append(value.simple_value)
+  return found
+
+
+def test_what_validation_cannot_tell_is_not_shown(tmp_path, capsys):
+  """AP of people without head boxes: PCK stands in the line instead."""
+  nan = float("nan")
+  records = log.Log(tmp_path, steps=1, start=0)
+  records.advance()
+  records.write(1, {"loss": 0.5, "val/ap": nan, "val/pck_0.1": 0.25})
+  records.close()
+  line = capsys.readouterr().err.splitlines()[-1]
+  assert line.endswith("loss 0.5, val/pck_0.1 0.25")
+  assert _scalars(tmp_path) == {"loss": [0.5], "val/pck_0.1": [0.25]}
+
+
+def test_ap_that_is_known_is_shown_without_pck(tmp_path, capsys):
+  records = log.Log(tmp_path, steps=1, start=0)
+  records.advance()
+  records.write(1, {"val/ap": 61.5, "val/pck_0.1": 0.25})
+  records.close()
+  assert capsys.readouterr().err.splitlines()[-1].endswith(", val/ap 61.5")
+  assert _scalars(tmp_path) == {"val/ap": [61.5], "val/pck_0.1": [0.25]}
+
+
 class _Recorder(log.Log):
   """Stands for the log and keeps what is written."""
 
