@@ -120,7 +120,7 @@ class DiffPose:
 
   @property
   def protocol(self) -> dict[str, Any]:
-    """How poses are made: options, weights and their hash, uncertainty."""
+    """How poses are made; options, weights and their hash, uncertainty."""
     return self.estimator.protocol() | calibration.describe(self._calibrated)
 
   @property

@@ -42,13 +42,14 @@ def read_boxes(
   """The boxes of a file, or of a folder with one a video, by video and frame.
 
   Formats, which `format` may state and "auto" recognises or refuses:
-    coco: JSON list of detections, {image_id, image_name or file_name, bbox (x,
-      y, w, h), score, category_id}; so are DCPose's and PoseWarper's files.
-    posetrack: PoseTrack18 JSON, of whose `annotations` bbox, score (1 where
-      absent) and track_id are read.
-    mot: text of MOTChallenge, one file a video, which is called as the video
-      or lies in a folder that is (VIDEO.txt, VIDEO/det/det.txt).
-    csv: text with a header; see `box_text.read_csv`.
+
+  - coco: JSON list of detections, {image_id, image_name or file_name, bbox (x,
+    y, w, h), score, category_id}; so are DCPose's and PoseWarper's files.
+  - posetrack: PoseTrack18 JSON, of whose `annotations` bbox, score (1 where
+    absent) and track_id are read.
+  - mot: text of MOTChallenge, one file a video, which is called as the video
+    or lies in a folder that is (VIDEO.txt, VIDEO/det/det.txt).
+  - csv: text with a header; see `box_text.read_csv`.
 
   A picture is found by its file name, absolute or relative; or by the last
   three or two parts of it, but PoseTrack17's images_renamed is never taken for

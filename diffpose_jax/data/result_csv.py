@@ -47,23 +47,24 @@ def write(
   """Writes both tables; each appears whole or not at all, frames first.
 
   The columns of the table of joints (pixels: the centre of the first is 0, 0):
-    frame, time_s: index of the frame, from 0; seconds since the first.
-    person: position in the frame, from 0.
-    track_id: identity over time; -1: none.
-    joint: name; each person has all joints of the skeleton, in its order.
-    x_px, y_px: empty for a joint that was never learned (PoseTrack's ears).
-    score: peak of the joint's heatmap times box_score, in [0, 1]; 0 for a joint
-      that was never learned.
-    error68_x_px, error68_y_px: half the width of the interval along x and y
-      that holds 68.27 % of the errors; where these are Gaussian, the standard
-      deviation. In the unit of the joint, so that they are error bars as they
-      are; empty: not known.
-    error_correlation: of the errors along x and y.
-    within_half_head: probability of being within half a head size of the truth;
-      empty: not known.
-    modes: number of places that the samples name; 1: they agree; 0: not known.
-    box_x1_px ... box_y2_px: edges; empty where there is no box.
-    box_score: how sure the box is.
+
+  - frame, time_s: index of the frame, from 0; seconds since the first.
+  - person: position in the frame, from 0.
+  - track_id: identity over time; -1: none.
+  - joint: name; each person has all joints of the skeleton, in its order.
+  - x_px, y_px: empty for a joint that was never learned (PoseTrack's ears).
+  - score: peak of the joint's heatmap times box_score, in [0, 1]; 0 for a joint
+    that was never learned.
+  - error68_x_px, error68_y_px: half the width of the interval along x and y
+    that holds 68.27 % of the errors; where these are Gaussian, the standard
+    deviation. In the unit of the joint, so that they are error bars as they
+    are; empty: not known.
+  - error_correlation: of the errors along x and y.
+  - within_half_head: probability of being within half a head size of the truth;
+    empty: not known.
+  - modes: number of places that the samples name; 1: they agree; 0: not known.
+  - box_x1_px ... box_y2_px: edges; empty where there is no box.
+  - box_score: how sure the box is.
 
   Those of the other: frame and time_s, file_name, and people, their number.
 

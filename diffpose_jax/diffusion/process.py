@@ -3,11 +3,13 @@
 `time` is continuous in [0, 1]: 0 is the clean heatmap, 1 is noise. It is step
 / T of the papers' discrete chain; alpha_bar is exact at the T + 1 steps.
 
-| here        | DDPM (Ho et al. 2020, arXiv 2006.11239)     |
-|-------------|---------------------------------------------|
-| `alpha_bar` | product of 1 - beta up to the step           |
-| `x0`, `xt`  | clean and noisy signal                      |
-| `noise`     | epsilon                                     |
+===========  =======================================
+here         DDPM (Ho et al. 2020, arXiv 2006.11239)
+===========  =======================================
+`alpha_bar`  product of 1 - beta up to the step
+`x0`, `xt`   clean and noisy signal
+`noise`      epsilon
+===========  =======================================
 """
 
 import functools

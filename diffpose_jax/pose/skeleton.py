@@ -19,7 +19,7 @@ class Skeleton:
 
   @property
   def flip(self) -> tuple[int, ...]:
-    """Joint order of a mirrored picture: entry i names the joint to read."""
+    """Joint order of a mirrored picture; entry i names the joint to read."""
     order = list(range(len(self.joints)))
     for left, right in self.pairs:
       order[left], order[right] = right, left
