@@ -105,6 +105,7 @@ def builder_of(
   module = load_builder(name)
   options = {}
   if dataset == "custom":
+    custom.splits(source)  # which says what to write where nothing is there
     options["joints"] = skeleton_file.read(source / custom.SKELETON)
   return lambda folder: module.Builder(
     data_dir=folder,

@@ -168,3 +168,13 @@ def test_a_second_process_waits_and_says_so(tmp_path):
     assert process.poll() is None
   rest, _ = process.communicate(timeout=60)
   assert (process.returncode, rest) == (0, "has it\n")
+
+
+def test_own_data_without_a_skeleton_are_told_to_write_one(tmp_path):
+  (tmp_path / "annotations").mkdir()
+  (tmp_path / "annotations" / "train.json").write_text("{}")
+  with pytest.raises(
+    ValueError,
+    match=r"skeleton\.json: no such file; write one with .*, see datasets/custom",
+  ):
+    build.builder_of("custom", tmp_path, 0.0)
