@@ -325,8 +325,10 @@ def finish(
 
 
 def print_pck(rows: dict[str, dict]) -> None:
-  """Prints a line of PCK for each row and unit."""
+  """Prints a line of PCK for each row and unit of which a number is known."""
   for name, values in pages.pck_rows(rows).items():
+    if all(value is None for value in values.values()):
+      continue  # by head, of people without head boxes
     cells = "  ".join(
       f"{key} {'-' if value is None else format(value, '.3f')}"
       for key, value in values.items()

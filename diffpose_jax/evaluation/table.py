@@ -23,7 +23,13 @@ def table(rows: Mapping[str, Mapping[str, float | None]]) -> str:
 
   Args:
     rows: name → `ap_groups`. What is absent, None or NaN is shown as `-`.
+
+  Returns:
+    One line that says why, where no number of any row is known.
   """
+  values = [value for row in rows.values() for value in row.values()]
+  if values and all(map(_is_unknown, values)):
+    return "not known: AP needs head boxes of the people, PCK does not"
   return _lines(columns(rows), rows, digits=1)
 
 
@@ -68,4 +74,8 @@ def columns(
 
 
 def _cell(value: float | None, digits: int) -> str:
-  return "-" if value is None or math.isnan(value) else f"{value:.{digits}f}"
+  return "-" if _is_unknown(value) else f"{value:.{digits}f}"
+
+
+def _is_unknown(value: float | None) -> bool:
+  return value is None or math.isnan(value)

@@ -371,6 +371,15 @@ def test_a_still_video_has_one_pose_and_the_same_again(workdir, tmp_path):
   assert results[0] == results[1]
 
 
+def test_pck_of_which_nothing_is_known_is_not_printed(capsys):
+  """By head, where nobody has a head box."""
+  known = {"all": {"0.05": None, "0.1": 0.25}}
+  evaluate.print_pck(
+    {"a": {"pck_box": known, "pck_head": {"all": {"0.5": None}}}}
+  )
+  assert capsys.readouterr().out == "PCK a, all, by box: @0.05 -  @0.1 0.250\n"
+
+
 def test_uncertainty_is_calibrated_beside_the_weights(
   workdir, tmp_path, capsys
 ):

@@ -31,6 +31,20 @@ def test_table_without_rows_is_its_header():
   assert table.table({}).split()[0] == "Head"
 
 
+def test_where_nothing_is_known_a_line_says_why():
+  """As of people without head boxes; one number is enough for a table."""
+  nothing = {"nose": None, "total": float("nan")}
+  line = table.table({"mean pose": nothing, "DiffPose": nothing})
+  assert line.startswith("not known: AP needs head boxes")
+  assert "\n" not in line
+  lines = table.table({"a": nothing, "b": nothing | {"nose": 3.0}}).split("\n")
+  assert [line.split() for line in lines] == [
+    ["nose", "Mean"],
+    ["a", "-", "-"],
+    ["b", "3.0", "-"],
+  ]
+
+
 def test_a_metrics_table_has_its_title_columns_and_digits():
   found = metric.Table("PCK", {"a": {"@0.1": 0.12345, "much longer": None}}, 3)
   lines = table.text(found).split("\n")
