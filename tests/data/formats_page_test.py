@@ -75,6 +75,27 @@ def test_the_page_names_each_column_and_format(example):
     assert f"\n| `{name}` | {files} |" in text
 
 
+def test_the_lines_for_python(recorded, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  for name in ("json", "npz"):
+    path, *_ = result_formats.paths(name, tmp_path, "walk")
+    result_formats.write(name, path, recorded.head, recorded.frames)
+  names = {"pathlib": pathlib, "numpy": np}
+  exec(block("python", "## From Python"), names)
+  (tmp_path / "by_hand").mkdir()
+  path = tmp_path / "by_hand" / "walk.coco.json"
+  result_formats.write("coco", path, recorded.head, recorded.frames)
+  assert (tmp_path / "walk.coco.json").read_bytes() == path.read_bytes()
+  exec(block("python", "columns are compressed."), names)
+  people = [(f, p) for f in recorded.frames for p in f.people]
+  wrist = recorded.head.skeleton.index("left_wrist")
+  np.testing.assert_array_equal(
+    names["wrists"],
+    [np.where(p.labelled[wrist], p.joints[wrist], np.nan) for _, p in people],
+  )
+  np.testing.assert_array_equal(names["seconds"], [f.time for f, _ in people])
+
+
 def run(package, imports, check, folder, recorded, more=()):
   """What the page's lines for a package give: the JSON that `check` prints."""
   if importlib.util.find_spec(package) is None:
