@@ -52,7 +52,7 @@ def shown(
   text = list(node.children)
   if url:
     return [nodes.reference("", "", *text, refuri=f"{url}/blob/HEAD/{path}")]
-  if node.astext() in (path.name, str(path)):
+  if node.astext().rstrip("/") in (path.name, str(path)):
     return [nodes.literal(text=str(path))]
   where = nodes.literal(text=str(path))
   return [*text, nodes.Text(" ("), where, nodes.Text(")")]

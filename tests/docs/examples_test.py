@@ -240,7 +240,9 @@ def test_the_pendulum(pages, tmp_path, monkeypatch):
   (d,) = custom.read_split(root, "val", skeleton=joints)
   assert len(d.frames) == 40
   for frame in d.frames[::13]:
-    picture = cv2.imread(str(root / frame.file_name)).astype(int)
+    picture = cv2.imread(str(root / frame.file_name))
+    assert picture is not None
+    picture = picture.astype(int)
     x, y = np.round(frame.people[0].joints).astype(int).T
     assert (picture[y[:2], x[:2]].sum(axis=1) < 250).all()
     assert picture[y[2], x[2], 2] > picture[y[2], x[2], 0] + 100

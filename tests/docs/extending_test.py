@@ -3,7 +3,6 @@
 import json
 import os
 import pathlib
-import re
 import shutil
 import subprocess
 import sys
@@ -30,7 +29,8 @@ def _edits(pages):
   for block in pages[PAGE].blocks:
     if block.language != "diff":
       continue
-    file, text = re.match(r"--- (\S+)\n(.*)", block.text, re.DOTALL).groups()
+    first, _, text = block.text.partition("\n")
+    file = first.removeprefix("--- ")
     for hunk in text.split("@@\n"):
       lines = hunk.splitlines(keepends=True)
       old = "".join(line[1:] for line in lines if line[0] in " -")

@@ -73,6 +73,7 @@ def _toctrees(page) -> list[str]:
     if block.language != "{toctree}":
       continue
     entries = [line for line in block.text.splitlines() if line[:1] not in ":"]
+    entries = [re.sub(r"^.* <(.*)>$", r"\1", entry) for entry in entries]
     found += [
       posixpath.normpath(posixpath.join(os.path.dirname(page.name), f"{e}.md"))
       for e in entries

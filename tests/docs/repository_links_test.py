@@ -38,6 +38,7 @@ def _html(parts):
   [
     ("a plain one", "a plain one (`diffpose_jax/config.py`)"),
     ("config.py", "`diffpose_jax/config.py`"),
+    ("config.py/", "`diffpose_jax/config.py`"),
     ("diffpose_jax/config.py", "`diffpose_jax/config.py`"),
   ],
 )
