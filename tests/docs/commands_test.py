@@ -19,8 +19,6 @@ from diffpose_jax import main, verbs
 REPO = pathlib.Path(__file__).resolve().parents[2]
 PROGRAM = "diffpose_jax.main"
 SHELLS = ("bash", "sh", "")
-# Told of by pages that were written before the flags: remove what there is.
-AHEAD = {"formats", "video", "draw", "viewer"}
 # Flags of other programs that stand without them.
 OTHERS = {"dry-run", "gpus-per-task", "help", "meshes", "remat", "signal"}
 # Words that look like keys of a config and are files or calls.
@@ -63,7 +61,7 @@ def check(arguments: list[str]) -> None:
   `...` stands for what is left out, a single capital letter for a number.
   """
   words = [main._underscores(re.sub(r"=[A-Z]$", "=1", w)) for w in arguments]
-  words = [w for w in words if w != "--debug" and not _is_ahead(w)]
+  words = [w for w in words if w != "--debug"]
   if not words or words[0] == "help":
     assert set(words[1:]) <= set(verbs.VERBS)
     return
@@ -79,10 +77,6 @@ def check(arguments: list[str]) -> None:
   given = main.parse(name, verb, words)
   if "config" in given:
     config_lib.check(given["config"])
-
-
-def _is_ahead(word: str) -> bool:
-  return word.removeprefix("--").partition("=")[0] in AHEAD
 
 
 def _problem(arguments: list[str]) -> str:
@@ -162,7 +156,7 @@ launch/again.sh -- .venv/bin/python -m diffpose_jax.main train \\
 
 def test_flags_in_the_text_are_flags(pages):
   """Of the program or of a script of launch/, alone or behind a verb."""
-  known = {*verbs.FLAGS, "debug", "version", *AHEAD, *OTHERS}
+  known = {*verbs.FLAGS, "debug", "version", *OTHERS}
   known |= {f"no{flag}" for flag in verbs.FLAGS}
   scripts = "".join(p.read_text() for p in (REPO / "launch").glob("*.*"))
   unknown = []
@@ -176,11 +170,6 @@ def test_flags_in_the_text_are_flags(pages):
           continue
         unknown.append(f"{page.name}: --{flag} in `{code}`")
   assert not unknown, "\n".join(unknown)
-
-
-def test_what_is_ahead_is_not_there_yet():
-  """Once it is, it is to be taken out of `AHEAD`, and checked like the rest."""
-  assert not AHEAD & set(verbs.FLAGS)
 
 
 def test_keys_in_the_text_are_keys(pages):
