@@ -82,8 +82,9 @@ def _model() -> ml_collections.ConfigDict:
   c.patch = 16  # pixels; the heatmap has 4 cells a patch
   c.stem = "patch"  # patch: one strided convolution; conv: a small network
   c.heads = 0  # of attention in ViT and STRL; 0: the size's
-  # Public ViT weights to start the backbone from: their file, or a folder that
-  # `convert` wrote. STRL and Pose-Decoder start fresh.
+  # What the backbone starts from: public ViT weights, a folder that `convert`
+  # wrote of them, or another run's workdir, whatever its frames and joints. STRL
+  # and Pose-Decoder start fresh.
   c.init_from = ""
   c.strl_depth = 6  # pre-norm Transformer layers over all frames
   c.decoder_width = 128  # channels of the Pose-Decoder at every scale

@@ -129,7 +129,7 @@ def check_start(
   if source and not begun and not pathlib.Path(source).exists():
     raise ValueError(
       f"model.init_from {source}: no such file or folder; give public weights "
-      "of a ViT, or the folder that `convert` made of them"
+      "of a ViT, the folder that `convert` made of them, or a run's workdir"
     )
 
 

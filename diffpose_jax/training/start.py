@@ -29,8 +29,8 @@ def state(
 
   In this order: the workdir's own newest good checkpoint; another run's, with
   its optimiser and step (`train.resume`); the averaged weights of another run
-  (`train.init_from`); public weights for the ViT (`model.init_from`) in a fresh
-  network; a fresh network. Says which. Raises ValueError for weights that do
+  (`train.init_from`); public weights, or another run's, for the ViT alone
+  (`model.init_from`) in a fresh network; a fresh network. Says which. Raises ValueError for weights that do
   not fit the network, and where all of the workdir's checkpoints are damaged.
   """
   optimiser = optim.optimiser(config.train, steps)
@@ -53,7 +53,12 @@ def state(
       config, skeleton, pathlib.Path(config.train.init_from), mesh
     )
   elif config.model.init_from:
-    params = _with_public_backbone(config, skeleton, like["params"])
+    source = pathlib.Path(config.model.init_from)
+    backbone = _public_backbone
+    if (source / run_folder.CONFIG).exists():
+      backbone = _backbone_of
+    vit = backbone(config, source, like["params"]["vit"])
+    params = _with_backbone(config, skeleton, like["params"], vit)
   else:
     return step_lib.State(**jax.jit(init, out_shardings=places)()), 0
   return _first(config, params, optimiser, places), 0
@@ -76,17 +81,12 @@ def _first(
   )
 
 
-def _with_public_backbone(config, skeleton, like) -> Any:
-  """Fresh parameters but for the ViT's, which are public weights."""
-  loaded, account = public.load_backbone(
-    pathlib.Path(config.model.init_from),
-    like["vit"],
-    heads=network.backbone(config).heads,
-  )
+def _with_backbone(config, skeleton, like, vit) -> Any:
+  """Fresh parameters but for the ViT's."""
   vit = jax.tree.map(
     lambda s, v: jax.device_put(v.astype(s.dtype), s.sharding),
     like["vit"],
-    loaded,
+    vit,
   )
   places = {
     name: jax.tree.map(lambda s: s.sharding, tree)
@@ -100,6 +100,14 @@ def _with_public_backbone(config, skeleton, like) -> Any:
     params = network.init_params(config, skeleton, key)
     return {name: tree for name, tree in params.items() if name != "vit"}
 
+  return fresh() | {"vit": vit}
+
+
+def _public_backbone(config, source, like) -> Any:
+  """The ViT of public weights."""
+  loaded, account = public.load_backbone(
+    source, like, heads=network.backbone(config).heads
+  )
   facts = [
     account.format,
     f"{len(account.unused) or 'no'} of its arrays not used",
@@ -111,7 +119,55 @@ def _with_public_backbone(config, skeleton, like) -> Any:
     f"({'; '.join([*facts, *account.notes])}), the rest is new",
     flush=True,
   )
-  return fresh() | {"vit": vit}
+  return loaded
+
+
+def _backbone_of(config, source, like) -> Any:
+  """The averaged ViT of another run, of whatever frames, joints and decoder."""
+  theirs, learned = run_folder.load(source)
+  _check_heads(config, theirs, source)
+  init = functools.partial(network.init_params, theirs, learned)
+  shapes = jax.eval_shape(init, jax.random.key(0))
+  here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+  params, step = checkpoint.load_averaged(
+    source,
+    sharding.placed(shapes, jax.tree.map(lambda _: here, shapes)),
+    best=theirs.train.patience > 0,
+  )
+  wanted, found = (
+    {jax.tree_util.keystr(path): leaf.shape for path, leaf in flat}
+    for flat in (
+      jax.tree_util.tree_flatten_with_path(tree)[0]
+      for tree in (like, params["vit"])
+    )
+  )
+  wrong = sorted(
+    name
+    for name in wanted.keys() | found.keys()
+    if wanted.get(name) != found.get(name)
+  )
+  if wrong:
+    name = wrong[0]
+    raise ValueError(
+      f"model.init_from {source}: its ViT is of another make, {name} being "
+      f"{found.get(name)}, here {wanted.get(name)}; give the same model.size, "
+      "model.stem, model.patch and data.size"
+    )
+  print(
+    f"starting with the ViT of {source}, step {step}, the rest is new",
+    flush=True,
+  )
+  return jax.device_get(params["vit"])
+
+
+def _check_heads(config, theirs, source) -> None:
+  """Raises ValueError for another number of heads, which no shape shows."""
+  heads, others = (network.backbone(c).heads for c in (config, theirs))
+  if heads != others:
+    raise ValueError(
+      f"{source}: trained with {others} attention heads, but this network has "
+      f"{heads}; give --config.model.heads={others}"
+    )
 
 
 def _averaged_of(config, skeleton, source, mesh) -> Any:
@@ -126,12 +182,7 @@ def _averaged_of(config, skeleton, source, mesh) -> Any:
   params, step = checkpoint.load_averaged(
     source, like, best=theirs.train.patience > 0
   )
-  heads, others = (network.backbone(c).heads for c in (config, theirs))
-  if heads != others:  # Shapes do not show it.
-    raise ValueError(
-      f"{source}: trained with {others} attention heads, but this network has "
-      f"{heads}; give --config.model.heads={others}"
-    )
+  _check_heads(config, theirs, source)
   print(f"starting from the weights of {source}, step {step}", flush=True)
   if learned.joints == skeleton.joints:
     return params

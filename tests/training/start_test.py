@@ -1,5 +1,7 @@
 """Where training starts: what is filled from where, and what is refused."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -183,6 +185,41 @@ def test_weights_trained_with_other_heads_are_no_start(tmp_path):
   found, _ = _start(_config(train__init_from=str(run)), tmp_path / "same")
   for name, leaf in _leaves(found.params).items():
     np.testing.assert_array_equal(leaf, _leaves(state.ema)[name])
+
+
+def _saved(folder, step, **changes):
+  """A run with a checkpoint, and its averaged weights."""
+  config = _config(**changes)
+  state, _ = _start(config, folder)
+  average = jax.tree.map(lambda v: v + 1, state.ema)
+  state = dataclasses.replace(state, ema=average)
+  checkpoints = checkpoint.Checkpoints(folder)
+  checkpoints.save(vars(state), step, float("nan"))
+  checkpoints.close()
+  run_folder.save(folder, config, POSETRACK)
+  return _leaves(jax.device_get(average))
+
+
+def test_another_runs_vit_fits_other_frames_and_decoders(
+  fresh, tmp_path, capsys
+):
+  run = tmp_path / "run"
+  theirs = _saved(run, 5, data__span=2, model__decoder_width=24)
+  found, start = _start(_config(model__init_from=str(run)), tmp_path / "new")
+  assert start == 0
+  assert capsys.readouterr().out.splitlines()[-1] == (
+    f"starting with the ViT of {run}, step 5, the rest is new"
+  )
+  for name, leaf in _leaves(found.params).items():
+    source = theirs if name.startswith("vit/") else fresh
+    np.testing.assert_array_equal(leaf, source[name], err_msg=name)
+
+
+def test_another_runs_vit_of_another_make_is_refused(tmp_path):
+  run = tmp_path / "run"
+  _saved(run, 5, model__stem="conv")
+  with pytest.raises(ValueError, match="its ViT is of another make, .*stem"):
+    _start(_config(model__init_from=str(run)), tmp_path / "new")
 
 
 @pytest.mark.parametrize(
