@@ -159,12 +159,16 @@ apart() { # becomes the command, in a session of its own where there are such
 }
 
 ended() { # exit code of a process, whatever signals come meanwhile
-  local code
-  while :; do
+  local code=0 own=0
+  wait "$1" || code=$?
+  while kill -0 "$1" 2>/dev/null; do
     code=0
     wait "$1" || code=$?
-    kill -0 "$1" 2>/dev/null || return "$code"
   done
+  # A signal cuts wait short, and its code is then the signal's: ask once more.
+  wait "$1" 2>/dev/null || own=$?
+  ((own == 127)) && own=$code # it was told before, and is not known any more
+  return "$own"
 }
 
 supervise() { # runs a command; returns its exit code

@@ -82,9 +82,11 @@ def test_before_the_time_is_over_the_run_saves_and_the_job_comes_back(job):
   ]
 
 
-def test_a_run_that_was_done_just_then_does_not_come_back(job):
+@pytest.mark.parametrize("late", ["", "; /bin/sleep 0.3"])
+def test_a_run_that_was_done_just_then_does_not_come_back(job, late):
+  """Also one that ends while the job still sees to the signal."""
   job.stand_in("srun", WORKS.replace("exit 143", "exit 0"))
-  job.stand_in("scancel", 'kill -TERM "$(<"$HOME/task")"')
+  job.stand_in("scancel", 'kill -TERM "$(<"$HOME/task")"' + late)
   run = job.start("slurm.sbatch", *RUN)
   assert run.stdout.readline() == "up\n"
   run.send_signal(signal.SIGUSR1)
