@@ -30,8 +30,9 @@ def state(
   In this order: the workdir's own newest good checkpoint; another run's, with
   its optimiser and step (`train.resume`); the averaged weights of another run
   (`train.init_from`); public weights, or another run's, for the ViT alone
-  (`model.init_from`) in a fresh network; a fresh network. Says which. Raises ValueError for weights that do
-  not fit the network, and where all of the workdir's checkpoints are damaged.
+  (`model.init_from`) in a fresh network; a fresh network. Says which. Raises
+  ValueError for weights that do not fit the network, and where all of the
+  workdir's checkpoints are damaged.
   """
   optimiser = optim.optimiser(config.train, steps)
   init = lambda: vars(  # noqa: E731
@@ -60,8 +61,20 @@ def state(
     vit = backbone(config, source, like["params"]["vit"])
     params = _with_backbone(config, skeleton, like["params"], vit)
   else:
-    return step_lib.State(**jax.jit(init, out_shardings=places)()), 0
+    fresh = jax.jit(init, out_shardings=places, compiler_options=_once())
+    return step_lib.State(**fresh()), 0
   return _first(config, params, optimiser, places), 0
+
+
+def _once() -> dict[str, Any] | None:
+  """Options of XLA for what runs once.
+
+  LLVM takes two thirds of the time to compile random numbers on a CPU (12 s, not
+  31 s, for a tiny network), and they are the same bits without that.
+  """
+  if jax.default_backend() != "cpu":
+    return None
+  return {"xla_backend_optimization_level": 1}
 
 
 def _first(
@@ -94,7 +107,7 @@ def _with_backbone(config, skeleton, like, vit) -> Any:
     if name != "vit"
   }
 
-  @functools.partial(jax.jit, out_shardings=places)
+  @functools.partial(jax.jit, out_shardings=places, compiler_options=_once())
   def fresh():
     key = jax.random.key(config.seed)
     params = network.init_params(config, skeleton, key)

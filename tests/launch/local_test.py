@@ -73,7 +73,7 @@ def test_two_processes_train_as_one(tmp_path):
       "DIFFPOSE_COMMIT": "abc123",
       "JAX_COMPILATION_CACHE_DIR": str(getattr(jax.config, _CACHE)),
       "PYTHONPATH": f"{tmp_path}:{REPO}",
-      "XLA_FLAGS": "",
+      "XLA_FLAGS": "--xla_backend_optimization_level=0",
     },
     cwd=tmp_path,
     stdout=subprocess.PIPE,

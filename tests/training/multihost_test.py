@@ -75,7 +75,8 @@ class Command:
     (logs / "sitecustomize.py").write_text(START)
     self._logs = logs
     environment = os.environ | {
-      "XLA_FLAGS": f"--xla_force_host_platform_device_count={8 // hosts}",
+      "XLA_FLAGS": f"--xla_force_host_platform_device_count={8 // hosts}"
+      " --xla_backend_optimization_level=0",
       "JAX_PLATFORMS": "cpu",
       "JAX_COMPILATION_CACHE_DIR": str(getattr(jax.config, _CACHE)),
       "PYTHONPATH": f"{logs}:{REPO}",
