@@ -146,7 +146,7 @@ class StepMetrics:
 _SHOWN = ("loss", "clips_per_second", "val/ap")
 
 
-def _is_unknown(name: str, value: float) -> bool:
+def _is_unknown(name: str, value: float | int) -> bool:
   """Whether a validation could not tell a number; a loss that is NaN is one."""
   return name.startswith("val/") and math.isnan(value)
 
