@@ -125,6 +125,12 @@ VERBS = {
     "tell what rounding them costs",
     (Form(("weights", "out"), ("dtype", "split", "boxes", "root", "dataset")),),
   ),
+  "export": Verb(
+    "diffpose_jax.evaluation.export",
+    "main",
+    "write the network as StableHLO programs that run without this package",
+    (Form(("weights", "out"), ()),),
+  ),
   "benchmark": Verb(
     "diffpose_jax.benchmark.verb",
     "main",

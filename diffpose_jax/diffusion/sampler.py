@@ -126,7 +126,7 @@ def sample(
   return jax.lax.fori_loop(0, steps, step, (xt, jnp.zeros_like(xt)))[1]
 
 
-def ensemble(
+def ensemble(  # noqa: PLR0913 - what `sample` takes, and how often
   denoise: Denoise,
   keys: Key[Array, "b"],
   shape: tuple[int, int, int],
@@ -135,8 +135,12 @@ def ensemble(
   spec: Process = Process(),
   *,
   samples: int,
+  together: bool = True,
 ) -> Float[Array, "m b y x k"]:
   """`samples` members of independent noise; they share what `denoise` holds.
+
+  They are computed together, or one after the other where `denoise` cannot be
+  mapped over an axis.
 
   Raises ValueError for fewer than one.
   """
@@ -147,4 +151,5 @@ def ensemble(
     fold = lambda key: jax.random.fold_in(key, number)  # noqa: E731
     return sample(denoise, jax.vmap(fold)(keys), shape, times, steps, spec)
 
-  return jax.vmap(member)(jnp.arange(samples, dtype=jnp.uint32))
+  numbers = jnp.arange(samples, dtype=jnp.uint32)
+  return jax.vmap(member)(numbers) if together else jax.lax.map(member, numbers)

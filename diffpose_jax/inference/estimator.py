@@ -16,7 +16,13 @@ from jaxtyping import Bool, Float, UInt8, UInt32
 
 from diffpose_jax import config as config_lib
 from diffpose_jax.diffusion import sampler
-from diffpose_jax.inference import network, pack_file, program, workdir
+from diffpose_jax.inference import (
+  bundle,
+  network,
+  pack_file,
+  program,
+  workdir,
+)
 from diffpose_jax.model import hosts, sharding
 from diffpose_jax.pose import heatmap, uncertainty
 from diffpose_jax.pose import skeleton as skeletons
@@ -87,7 +93,7 @@ class Options:
   eta: float
 
 
-def heatmaps(
+def heatmaps(  # noqa: PLR0913 - the network, its input, and how to sample
   config: ml_collections.ConfigDict,
   skeleton: skeletons.Skeleton,
   params: Any,
@@ -95,17 +101,18 @@ def heatmaps(
   noise_id: jax.Array,
   walk: Walk,
   options: Options,
+  halves: network.Halves | None = None,
 ) -> jax.Array:
   """Heatmaps f32[m b y x k] of each ensemble member; traceable.
 
   The clip is encoded once. The mirrored pass sees the same noise, mirrored.
+  `halves` are the network's own unless they are given.
   """
-  model = network.build_model(config, skeleton)
-  encode: Any = functools.partial(
-    model.apply, {"params": params}, method="encode"
+  halves = halves or network.halves(config, skeleton)
+  features = [halves.encode(params, view) for view in views(frames, options)]
+  return sampled(
+    config, skeleton, params, features, noise_id, walk, options, halves
   )
-  features = [encode(view) for view in views(frames, options)]
-  return sampled(config, skeleton, params, features, noise_id, walk, options)
 
 
 def views(frames: jax.Array, options: Options) -> list[jax.Array]:
@@ -115,7 +122,7 @@ def views(frames: jax.Array, options: Options) -> list[jax.Array]:
   return [frames, jax.lax.rev(frames, (frames.ndim - 2,))]
 
 
-def sampled(
+def sampled(  # noqa: PLR0913 - what `heatmaps` takes
   config: ml_collections.ConfigDict,
   skeleton: skeletons.Skeleton,
   params: Any,
@@ -123,12 +130,11 @@ def sampled(
   noise_id: jax.Array,
   walk: Walk,
   options: Options,
+  halves: network.Halves | None = None,
 ) -> jax.Array:
   """Heatmaps f32[m b y x k] from the features of each of `views`; traceable."""
-  model = network.build_model(config, skeleton)
-  denoise: Any = functools.partial(
-    model.apply, {"params": params}, method="denoise"
-  )
+  halves = halves or network.halves(config, skeleton)
+  denoise: Any = functools.partial(halves.denoise, params)
   order = skeleton.flip
   key = jax.random.key(options.seed)
   keys = jax.vmap(functools.partial(jax.random.fold_in, key))(noise_id)
@@ -142,6 +148,7 @@ def sampled(
       *walk,
       network.build_process(config, options.eta),
       samples=options.samples,
+      together=not halves.exported,
     )
 
   maps = run(lambda xt, time: denoise(xt, time, features[0]))
@@ -191,7 +198,7 @@ class Pending:
 class Estimator:
   """Poses of crops, compiled once for full batches and once for small ones."""
 
-  def __init__(
+  def __init__(  # noqa: PLR0913 - `load` is for users
     self,
     config: ml_collections.ConfigDict,
     skeleton: skeletons.Skeleton,
@@ -201,8 +208,11 @@ class Estimator:
     step: int = 0,
     shelf: program.Shelf | None = None,
     mesh: jax.sharding.Mesh | None = None,
+    halves: network.Halves | None = None,
   ):
     """`params` are the averaged weights of training step `step`.
+
+    `halves` are the network's own, or programs of a bundle.
 
     On a `mesh` of several hosts each of them gives its `rows` of a batch and
     gets their poses; without one, all devices share a batch.
@@ -212,6 +222,7 @@ class Estimator:
     self.options = options
     self.step = step
     self._origin: dict[str, Any] = {}  # what the protocol says of a file
+    self.exported = halves is not None and halves.exported
     self._mesh = mesh = mesh or sharding.mesh()
     self._walk = _walk(config, options.steps, mesh)
     self._params = _in_use(params, mesh)
@@ -222,7 +233,7 @@ class Estimator:
       self._sizes = _sizes(config.evaluate.batch, sharding.shares(mesh))
     self._jit = jax.jit(
       sharding.apart(
-        functools.partial(_estimate, config, skeleton, options),
+        functools.partial(_estimate, config, skeleton, options, halves=halves),
         mesh,
         clips_in=(None, 0, None),
         clips_out=CLIPS_OUT,
@@ -243,7 +254,7 @@ class Estimator:
     eta: float | None = None,
     mesh: jax.sharding.Mesh | None = None,
   ) -> "Estimator":
-    """The estimator of a packed file, or of a workdir's newest checkpoint.
+    """The estimator of a packed file, a bundle, or a workdir's newest state.
 
     With `train.patience` it is the best one: the newest has waited for a gain.
     `mesh` is as in `__init__`.
@@ -268,7 +279,8 @@ class Estimator:
       repr(dataclasses.replace(options, steps=0)),  # which are an argument
       sharding.describe(mesh),
     )
-    if hosts.count() > 1:
+    halves = bundle.halves(weights) if bundle.is_one(weights) else None
+    if hosts.count() > 1 or halves:
       # All must run the same program, and what one of them finds on its disk
       # may not be what another has just traced.
       shelf = program.Shelf(None, "")
@@ -282,9 +294,18 @@ class Estimator:
         weights, like, best=config.train.patience > 0
       )
     found = cls(
-      config, skeleton, params, options, step=step, shelf=shelf, mesh=mesh
+      config,
+      skeleton,
+      params,
+      options,
+      step=step,
+      shelf=shelf,
+      mesh=mesh,
+      halves=halves,
     )
     found._origin = file.protocol if file else {}
+    if halves:
+      found._origin["weights"] = weights.resolve().name
     return found
 
   def with_params(self, params: Any) -> "Estimator":
@@ -473,9 +494,12 @@ def _check_finite(broken: Bool[np.ndarray, "m b k"]) -> None:
     )
 
 
-def _estimate(config, skeleton, options, params, given, walk):
-  clips = (given["frames"], given["noise_id"])
-  return read(config, heatmaps(config, skeleton, params, *clips, walk, options))
+def _estimate(config, skeleton, options, params, given, walk, halves=None):
+  maps = heatmaps(
+    *(config, skeleton, params, given["frames"], given["noise_id"]),
+    *(walk, options, halves),
+  )
+  return read(config, maps)
 
 
 def read(config: ml_collections.ConfigDict, maps: jax.Array) -> tuple:

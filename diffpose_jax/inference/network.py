@@ -1,5 +1,7 @@
 """The network and the process that a config and a skeleton describe."""
 
+import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -53,6 +55,31 @@ def backbone(config: ml_collections.ConfigDict) -> diffpose.Size:
     return diffpose.backbone(config.model.size, config.model.heads)
   except ValueError as error:
     raise ValueError(f"model.size, model.heads: {error}") from error
+
+
+@dataclasses.dataclass(frozen=True)
+class Halves:
+  """The two functions that inference is made of; traceable."""
+
+  encode: Callable[..., Any]  # (params, frames) → features, once for a clip
+  # (params, noisy, time, features) → heatmaps, at each step.
+  denoise: Callable[..., jax.Array]
+  # Whether they are programs of `export`, which cannot be mapped over an axis.
+  exported: bool = False
+
+
+def halves(
+  config: ml_collections.ConfigDict, skeleton: skeletons.Skeleton
+) -> Halves:
+  """Those of the network itself."""
+  model = build_model(config, skeleton)
+
+  def apply(method: str) -> Any:
+    return lambda params, *given: model.apply(
+      {"params": params}, *given, method=method
+    )
+
+  return Halves(apply("encode"), apply("denoise"))
 
 
 def build_process(

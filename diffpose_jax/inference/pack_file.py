@@ -22,6 +22,8 @@ _LOCAL = (
   *("train.freeze_backbone", "train.freeze_steps"),
   *("train.start_over", "train.accept_new_data"),
 )
+# A bundle of `export` is a folder with such a file in it.
+BUNDLE, WEIGHTS = "bundle.json", f"weights{packed.SUFFIX}"
 _BOXES = ("gt", "prepared")
 _REQUIRED = ("config", "skeleton", "step", "dtype", "packed_from_sha256")
 _CALIBRATION = "calibration"
@@ -51,15 +53,18 @@ class Network:
 
 
 def is_one(weights: pathlib.Path) -> bool:
-  """True where weights are in one file, or that was meant."""
-  return weights.suffix == packed.SUFFIX or weights.is_file()
+  """True where weights are in one file, or that was meant; or in a bundle."""
+  single = weights.suffix == packed.SUFFIX or weights.is_file()
+  return single or (weights / BUNDLE).is_file()
 
 
 def read(path: pathlib.Path) -> Network:
-  """The network in a packed file.
+  """The network in a packed file, also in that of a bundle.
 
   Raises ValueError where it is not as written, or of a version not known.
   """
+  if (path / BUNDLE).is_file():
+    path = path / WEIGHTS
   leaves, texts = packed.read(path)
   missing = [key for key in _REQUIRED if key not in texts]
   unknown = sorted(texts.keys() - {*_REQUIRED, _CALIBRATION})

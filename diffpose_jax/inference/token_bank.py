@@ -39,6 +39,11 @@ class Bank:
 
   def __init__(self, estimator: estimator_lib.Estimator):
     """With places for two batches at least."""
+    if estimator.exported:
+      raise ValueError(
+        "--share_crops looks at single frames, for which a bundle has no "
+        "program; give the weights that it was made of, or leave the flag"
+      )
     self._estimator = estimator
     config: Any = estimator.config
     skeleton = estimator.skeleton

@@ -6,6 +6,7 @@ import ml_collections
 
 from diffpose_jax import config as config_lib
 from diffpose_jax.data import skeleton_file
+from diffpose_jax.inference import pack_file
 from diffpose_jax.pose import skeleton as skeletons
 
 CONFIG = "config.json"
@@ -54,8 +55,9 @@ def load_skeleton(folder: pathlib.Path) -> skeletons.Skeleton:
 def place(weights: pathlib.Path) -> pathlib.Path:
   """The folder for what is made with weights: the run's own, or a file's.
 
-  Beside a packed file it might be among a package's; so it is runs/<its name>.
+  Beside a packed file it might be among a package's; so it is runs/<its name>,
+  and so is that of a bundle, which is not written into.
   """
-  if weights.is_file():
-    return pathlib.Path("runs") / weights.stem
+  if weights.is_file() or (weights / pack_file.BUNDLE).is_file():
+    return pathlib.Path("runs") / weights.resolve().stem
   return weights

@@ -125,7 +125,8 @@ class DiffPose(nn.Module):
   ) -> pose_decoder.Features:
     """Features of clips; the key frame is t // 2."""
     tokens = self.look(einops.rearrange(frames, "b t ... -> (b t) ..."), train)
-    clips = einops.rearrange(tokens, "(b t) ... -> b t ...", b=len(frames))
+    count = frames.shape[1]  # of a clip; that of clips may be symbolic
+    clips = einops.rearrange(tokens, "(b t) ... -> b t ...", t=count)
     return self.fuse(clips, train)
 
   def look(

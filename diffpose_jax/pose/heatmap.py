@@ -93,7 +93,8 @@ def decode(
   )
 
 
-def _leading(maps: Float[Array, "b y x k"]) -> tuple[int, int]:
+def _leading(maps: Float[Array, "b y x k"]) -> tuple:
+  # The number of clips may be symbolic.
   return maps.shape[0], maps.shape[-1]
 
 
