@@ -129,9 +129,11 @@ def _describe(live: estimator_lib.Estimator, folder: pathlib.Path) -> None:
     "version": bundle.VERSION,
     "jax": jax.__version__,
     "platforms": bundle.PLATFORMS,
+    # The weights have one of their own within, for `calibrate` may add to them.
     "sha256": {
       path.name: hashlib.sha256(path.read_bytes()).hexdigest()
       for path in sorted(folder.iterdir())
+      if path.name != pack_file.WEIGHTS
     },
     "weights_sha256": live.weights_hash,
     "training_step": live.step,

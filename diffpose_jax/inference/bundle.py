@@ -6,7 +6,7 @@ A folder with
   calibration;
 - `encode.stablehlo`, `step.stablehlo`, `read.stablehlo`: what `jax.export`
   serialises, for CPU, CUDA and TPU, of any number of clips;
-- `bundle.json`: what they take and give, and their SHA-256;
+- `bundle.json`: what they take and give, and the SHA-256 of each program;
 - `run.py`: a runner that needs JAX and NumPy alone.
 
 Programs, where `params` are the leaves of the file by their names:
