@@ -44,13 +44,15 @@ def test_the_drift_is_told_and_small(exported):
   assert loss.people > 10 and loss.joints <= 0.01 and loss.scores < 1e-4
 
 
-@pytest.mark.parametrize("steps", [1, 3])
-def test_poses_are_those_of_the_network(exported, clips, steps):
-  """Without `flip` and with it, in batches of any size."""
-  folder, _, live = exported
-  other = estimator_lib.Estimator.load(folder, steps=steps)
+@pytest.mark.parametrize(("steps", "flip"), [(1, False), (3, True)])
+def test_poses_are_those_of_the_network(exported, tiny_run, clips, steps, flip):
+  folder, *_ = exported
+  load = estimator_lib.Estimator.load
+  live, other = (
+    load(weights, steps=steps, flip=flip) for weights in (tiny_run, folder)
+  )
   noise = np.arange(4, dtype=np.uint32)
-  found, wanted = other(clips, noise), live.with_steps(steps)(clips, noise)
+  found, wanted = other(clips, noise), live(clips, noise)
   assert found.samples.shape == (3, 4, 17, 2)
   for name in ("joints", "score", "samples", "shape"):
     np.testing.assert_allclose(
