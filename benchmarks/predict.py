@@ -2,9 +2,10 @@
 
   python benchmarks/predict.py --weights=runs/synthetic
   python benchmarks/predict.py --weights=runs/synthetic --minutes=1 --share
+  python benchmarks/predict.py --weights=diffpose_jax/_weights/diffpose-small.safetensors \
+    --rate=10 --steps=1 --samples=1
 
-It makes a video of rendered people who walk to and fro (1280x720, 25 frames/s,
-MPEG-4) with a file of their boxes and identities, and predicts it in this
+It makes a video of rendered people who walk to and fro (1280x720, MPEG-4) with a file of their boxes and identities, and predicts it in this
 process. Printed are the memory of the process at each minute of the video,
 programs that were compiled after the first batch, frames a second beside what
 the processor time of all stages allows on these cores, and the time of each.
@@ -22,11 +23,10 @@ import numpy as np
 from diffpose_jax import compile_cache
 from diffpose_jax.benchmark import compiling
 from diffpose_jax.data import sources, synthetic, synthetic_scene, video
-from diffpose_jax.inference import boxes_in, run, stages, stream
+from diffpose_jax.inference import boxes_in, run, stages, stream, wanted
 from diffpose_jax.inference import estimator as estimator_lib
 
 SIZE = (720, 1280)
-RATE = 25
 LOOP = 50  # different frames
 
 
@@ -66,12 +66,12 @@ def loop(people: int) -> Iterator[tuple[np.ndarray, list[np.ndarray]]]:
     yield picture, boxes
 
 
-def make(folder: pathlib.Path, people: int, frames: int) -> None:
+def make(folder: pathlib.Path, people: int, frames: int, rate: int) -> None:
   """Writes video.mp4 and boxes.csv."""
   writer = cv2.VideoWriter(
     str(folder / "video.mp4"),
     cv2.VideoWriter.fourcc(*"mp4v"),
-    RATE,
+    rate,
     SIZE[::-1],
   )
   lines = ["frame_index,x1,y1,x2,y2,score,track_id"]
@@ -96,14 +96,15 @@ def resident() -> float:
 class Watch:
   """Looks at the process whenever another minute of the video is done."""
 
-  def __init__(self):
+  def __init__(self, rate: int):
+    self._minute = 60 * rate  # frames
     self.memory: list[float] = []
     self.compiled: list[str] = []
     self.began = time.perf_counter()
 
   def __call__(self, index: int, names: list[str]) -> None:
     """After a frame."""
-    if (index + 1) % (60 * RATE) == 0:
+    if (index + 1) % self._minute == 0:
       self.memory.append(resident())
       print(
         f"minute {len(self.memory)}: {self.memory[-1]:.0f} MB, "
@@ -120,6 +121,8 @@ def main() -> None:
   parser.add_argument("--weights", type=pathlib.Path, required=True)
   parser.add_argument("--minutes", type=float, default=10)
   parser.add_argument("--people", type=int, default=3)
+  parser.add_argument("--rate", type=int, default=25, help="frames a second")
+  parser.add_argument("--video", default="webm", help="to write: or none")
   parser.add_argument("--steps", type=int)
   parser.add_argument("--samples", type=int)
   parser.add_argument("--share", action="store_true")
@@ -130,22 +133,22 @@ def main() -> None:
   )
   with tempfile.TemporaryDirectory() as name:
     folder = pathlib.Path(name)
-    frames = round(arguments.minutes * 60 * RATE)
-    make(folder, arguments.people, frames)
-    measure(estimator, folder, frames, arguments.share)
+    frames = round(arguments.minutes * 60 * arguments.rate)
+    make(folder, arguments.people, frames, arguments.rate)
+    measure(estimator, folder, frames, arguments)
 
 
 def measure(
   estimator: estimator_lib.Estimator,
   folder: pathlib.Path,
   frames: int,
-  share: bool,
+  arguments: argparse.Namespace,
 ) -> None:
   """Predicts what `make` wrote."""
   [source] = sources.find(folder / "video.mp4")
   pair = (source, video.open_video(source))
   [supply] = boxes_in.of_file(folder / "boxes.csv", [pair], threshold=0.0)
-  watch = Watch()
+  watch = Watch(arguments.rate)
   journal = run.journal_lib.Journal
   add = journal.add
   with compiling.counted() as names:
@@ -160,7 +163,8 @@ def measure(
       [run.Video(*pair, supply)],
       estimator,
       folder / "out",
-      way=stream.Way(share=share),
+      way=stream.Way(share=arguments.share),
+      wanted=wanted.Wanted(video=arguments.video),
     )
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
   assert output.frames == frames, output.frames

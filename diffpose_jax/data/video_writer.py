@@ -22,7 +22,7 @@ _SPACE = 1 << 20  # bytes that must be free
 
 
 class Writer:
-  """A VP9 WebM or H.264 MP4 under construction.
+  """A WebM or H.264 MP4 under construction.
 
   A context manager: the file appears under its name at the end, whole, or not
   at all if the block raises. It has one frame for each that is written. Where

@@ -21,9 +21,9 @@ _REINSTALL = (
 
 
 def check() -> list[finding.Finding]:
-  """Lines on OpenCV, VP9, H.264, the people detector, and PyAV."""
+  """Lines on OpenCV, WebM, H.264, the people detector, and PyAV."""
   found = [_opencv()]
-  for name, test in (("VP9", _vp9), ("H.264", _h264), ("HOG", _hog)):
+  for name, test in (("WebM", _webm), ("H.264", _h264), ("HOG", _hog)):
     try:
       found.append(finding.Finding(name, test()))
     except Exception as error:
@@ -39,7 +39,7 @@ def _opencv() -> finding.Finding:
   return finding.Finding("OpenCV", text)
 
 
-def _vp9() -> str:
+def _webm() -> str:
   """A video written and read back, which is this program's own output."""
   wanted = [np.full((*_SIZE, 3), 40 + 30 * i, np.uint8) for i in range(4)]
   with tempfile.TemporaryDirectory() as folder:

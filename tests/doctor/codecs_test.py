@@ -45,10 +45,10 @@ def test_what_does_not_come_back_is_a_problem(monkeypatch):
 
   monkeypatch.setattr(video, "read", darker)
   found = _states(codecs.check())
-  assert found["VP9"] == found["H.264"] == finding.PROBLEM
+  assert found["WebM"] == found["H.264"] == finding.PROBLEM
   assert found["HOG"] == finding.OK
   monkeypatch.setattr(video, "read", lambda path: list(read(path))[:-1])
-  [line] = [str(one) for one in codecs.check() if one.name == "VP9"]
+  [line] = [str(one) for one in codecs.check() if one.name == "WebM"]
   assert "3 frames came back of 4" in line and "-> pip install" in line
 
 

@@ -33,7 +33,7 @@ def test_all_is_well(shipped_file, capsys):
     f"python: {sys.version.split()[0]}",
     "jaxlib: ",
     "device 7: cpu",
-    "VP9: written and read back",
+    "WebM: written and read back",
     "H.264: read",
     "HOG: ",
     "17 joints; as its SHA-256 says",
