@@ -83,8 +83,8 @@ def _model() -> ml_collections.ConfigDict:
   c.stem = "patch"  # patch: one strided convolution; conv: a small network
   c.heads = 0  # of attention in ViT and STRL; 0: the size's
   # What the backbone starts from: public ViT weights, a folder that `convert`
-  # wrote of them, or another run's workdir, whatever its frames and joints. STRL
-  # and Pose-Decoder start fresh.
+  # wrote of them; or another run (workdir, packed file, shipped name), whatever
+  # its frames and joints. STRL and Pose-Decoder start fresh.
   c.init_from = ""
   c.strl_depth = 6  # pre-norm Transformer layers over all frames
   c.decoder_width = 128  # channels of the Pose-Decoder at every scale
@@ -164,7 +164,8 @@ def _train() -> ml_collections.ConfigDict:
   c.pictures = 4  # clips that TensorBoard shows at each validation; 0: none
   # A workdir, or its checkpoints/STEP, to go on from with optimiser and step
   c.resume = ""
-  c.init_from = ""  # workdir whose averaged weights to start from
+  # Whose averaged weights to start from: workdir, packed file, shipped name
+  c.init_from = ""
   c.start_over = False  # from the start where every checkpoint is damaged
   c.accept_new_data = False  # resume although the data changed
   return c

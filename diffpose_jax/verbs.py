@@ -47,7 +47,12 @@ VERBS = {
     "diffpose_jax.training.train",
     "train",
     "train, or resume, and evaluate at the end (the verb when none is given)",
-    (Form(("config",), ("workdir", "dry_run", "profile_steps", *HOSTS)),),
+    (
+      Form(
+        ("config",),
+        ("workdir", "dry_run", "profile_steps", "skip_evaluation", *HOSTS),
+      ),
+    ),
   ),
   "evaluate": Verb(
     "diffpose_jax.evaluation.verb",
@@ -166,6 +171,10 @@ FLAGS: dict[str, tuple[type, str]] = {
   "profile_steps": (
     str,
     "A:B, first and last step to profile, into WORKDIR/profile",
+  ),
+  "skip_evaluation": (
+    bool,
+    "leave out the evaluation at the end; evaluate can do it later, elsewhere",
   ),
   "weights": (pathlib.Path, "workdir of a training run, or a file of pack"),
   "split": (str, "split to evaluate; default: the config's validation split"),

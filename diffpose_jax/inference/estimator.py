@@ -16,17 +16,11 @@ from jaxtyping import Bool, Float, UInt8, UInt32
 
 from diffpose_jax import config as config_lib
 from diffpose_jax.diffusion import sampler
-from diffpose_jax.inference import (
-  bundle,
-  network,
-  pack_file,
-  program,
-  workdir,
-)
+from diffpose_jax.inference import averaged, bundle, network, program
 from diffpose_jax.model import hosts, sharding
 from diffpose_jax.pose import heatmap, uncertainty
 from diffpose_jax.pose import skeleton as skeletons
-from diffpose_jax.weights import checkpoint, packed
+from diffpose_jax.weights import checkpoint
 
 # The padded time grid and the number of steps to walk on it.
 Walk = tuple[jax.Array, int | jax.Array]
@@ -254,20 +248,16 @@ class Estimator:
     eta: float | None = None,
     mesh: jax.sharding.Mesh | None = None,
   ) -> "Estimator":
-    """The estimator of a packed file, a bundle, or a workdir's newest state.
+    """The estimator of a packed file, a bundle, or a workdir: `averaged`.
 
-    With `train.patience` it is the best one: the newest has waited for a gain.
     `mesh` is as in `__init__`.
 
     Raises ValueError where the workdir holds no weights, or the file is not as
     it was written.
     """
     weights = pathlib.Path(weights)
-    file = pack_file.read(weights) if pack_file.is_one(weights) else None
-    if file:
-      config, skeleton = file.config, file.skeleton
-    else:
-      config, skeleton = workdir.load(weights)
+    origin = averaged.find(weights)
+    config, skeleton = origin.config, origin.skeleton
     sharding.use_cpu_devices(config.train.cpu_devices)
     options = options_of(
       config, steps=steps, samples=samples, flip=flip, seed=seed, eta=eta
@@ -287,12 +277,7 @@ class Estimator:
     init = functools.partial(network.init_params, config, skeleton)
     like = shelf.shapes(lambda: jax.eval_shape(init, jax.random.key(0)))
     like = sharding.placed(like, sharding.places_in_use(like, mesh))
-    if file:
-      params, step = packed.params(weights, file.leaves, like), file.step
-    else:
-      params, step = checkpoint.load_averaged(
-        weights, like, best=config.train.patience > 0
-      )
+    params, step = origin.params(like)
     found = cls(
       config,
       skeleton,
@@ -303,7 +288,7 @@ class Estimator:
       mesh=mesh,
       halves=halves,
     )
-    found._origin = file.protocol if file else {}
+    found._origin = origin.file.protocol if origin.file else {}
     if halves:
       found._origin["weights"] = weights.resolve().name
     return found

@@ -13,7 +13,7 @@ import ml_collections
 
 from diffpose_jax import config as config_lib
 from diffpose_jax.data import prepared, strict_json
-from diffpose_jax.inference import network
+from diffpose_jax.inference import network, shipped
 from diffpose_jax.inference import workdir as run_folder
 from diffpose_jax.model import sharding
 from diffpose_jax.weights import restore
@@ -124,13 +124,16 @@ def check_start(
   A run that has begun needs no weights to begin from.
   """
   network.backbone(config)
-  source = config.model.init_from
-  begun = (folder / run_folder.CONFIG).exists()
-  if source and not begun and not pathlib.Path(source).exists():
-    raise ValueError(
-      f"model.init_from {source}: no such file or folder; give public weights "
-      "of a ViT, the folder that `convert` made of them, or a run's workdir"
-    )
+  if (folder / run_folder.CONFIG).exists():
+    return
+  for key, also in (("model", "public weights of a ViT, "), ("train", "")):
+    source = config[key].init_from
+    known = pathlib.Path(source).exists() or source in shipped.names()
+    if source and not known:
+      raise ValueError(
+        f"{key}.init_from {source}: no such file or folder; give {also}a run's "
+        f"workdir, packed weights, or shipped ones: {', '.join(shipped.names())}"
+      )
 
 
 def check_source(

@@ -9,8 +9,7 @@ import ml_collections
 import numpy as np
 import optax
 
-from diffpose_jax.inference import network
-from diffpose_jax.inference import workdir as run_folder
+from diffpose_jax.inference import averaged, network, shipped
 from diffpose_jax.model import sharding
 from diffpose_jax.pose import skeleton as skeletons
 from diffpose_jax.training import optim, table, transfer
@@ -29,10 +28,10 @@ def state(
 
   In this order: the workdir's own newest good checkpoint; another run's, with
   its optimiser and step (`train.resume`); the averaged weights of another run
-  (`train.init_from`); public weights, or another run's, for the ViT alone
-  (`model.init_from`) in a fresh network; a fresh network. Says which. Raises
-  ValueError for weights that do not fit the network, and where all of the
-  workdir's checkpoints are damaged.
+  (`train.init_from`), also packed or shipped; public weights, or another run's,
+  for the ViT alone (`model.init_from`) in a fresh network; a fresh network. Says
+  which. Raises ValueError for weights that do not fit the network, and where all
+  of the workdir's checkpoints are damaged.
   """
   optimiser = optim.optimiser(config.train, steps)
   init = lambda: vars(  # noqa: E731
@@ -51,19 +50,24 @@ def state(
     return step_lib.State(**saved), done
   if config.train.init_from:
     params = _averaged_of(
-      config, skeleton, pathlib.Path(config.train.init_from), mesh
+      config, skeleton, _source(config.train.init_from), mesh
     )
   elif config.model.init_from:
-    source = pathlib.Path(config.model.init_from)
-    backbone = _public_backbone
-    if (source / run_folder.CONFIG).exists():
-      backbone = _backbone_of
+    source = _source(config.model.init_from)
+    backbone = _backbone_of if averaged.is_one(source) else _public_backbone
     vit = backbone(config, source, like["params"]["vit"])
     params = _with_backbone(config, skeleton, like["params"], vit)
   else:
     fresh = jax.jit(init, out_shardings=places, compiler_options=_once())
     return step_lib.State(**fresh()), 0
   return _first(config, params, optimiser, places), 0
+
+
+def _source(given: str) -> pathlib.Path:
+  """A path that was given, or that of shipped weights whose name was."""
+  path = pathlib.Path(given)
+  named = given in shipped.names() and not path.exists()
+  return shipped.find(given) if named else path
 
 
 def _once() -> dict[str, Any] | None:
@@ -137,15 +141,15 @@ def _public_backbone(config, source, like) -> Any:
 
 def _backbone_of(config, source, like) -> Any:
   """The averaged ViT of another run, of whatever frames, joints and decoder."""
-  theirs, learned = run_folder.load(source)
-  _check_heads(config, theirs, source)
-  init = functools.partial(network.init_params, theirs, learned)
-  shapes = jax.eval_shape(init, jax.random.key(0))
+  theirs = averaged.find(source)
+  _check_heads(config, theirs)
+  init = functools.partial(
+    network.init_params, theirs.config, theirs.skeleton, jax.random.key(0)
+  )
+  shapes = jax.eval_shape(init)
   here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-  params, step = checkpoint.load_averaged(
-    source,
-    sharding.placed(shapes, jax.tree.map(lambda _: here, shapes)),
-    best=theirs.train.patience > 0,
+  params, step = theirs.params(
+    sharding.placed(shapes, jax.tree.map(lambda _: here, shapes))
   )
   wanted, found = (
     {jax.tree_util.keystr(path): leaf.shape for path, leaf in flat}
@@ -173,29 +177,28 @@ def _backbone_of(config, source, like) -> Any:
   return jax.device_get(params["vit"])
 
 
-def _check_heads(config, theirs, source) -> None:
+def _check_heads(config, theirs: averaged.Origin) -> None:
   """Raises ValueError for another number of heads, which no shape shows."""
-  heads, others = (network.backbone(c).heads for c in (config, theirs))
+  heads, others = (network.backbone(c).heads for c in (config, theirs.config))
   if heads != others:
     raise ValueError(
-      f"{source}: trained with {others} attention heads, but this network has "
-      f"{heads}; give --config.model.heads={others}"
+      f"{theirs.path}: trained with {others} attention heads, but this network "
+      f"has {heads}; give --config.model.heads={others}"
     )
 
 
 def _averaged_of(config, skeleton, source, mesh) -> Any:
   """The averaged weights of another run, for the joints of this one."""
-  theirs, learned = run_folder.load(source)
+  theirs = averaged.find(source)
+  learned = theirs.skeleton
 
   def init(joints):
     return network.init_params(config, joints, jax.random.key(config.seed))
 
   shapes = jax.eval_shape(functools.partial(init, learned))
   like = sharding.placed(shapes, sharding.places(shapes, mesh))
-  params, step = checkpoint.load_averaged(
-    source, like, best=theirs.train.patience > 0
-  )
-  _check_heads(config, theirs, source)
+  _check_heads(config, theirs)
+  params, step = theirs.params(like)
   print(f"starting from the weights of {source}, step {step}", flush=True)
   if learned.joints == skeleton.joints:
     return params

@@ -36,12 +36,13 @@ def train(
   workdir: str,
   dry_run: bool = False,
   profile_steps: str = "",
+  skip_evaluation: bool = False,
 ) -> dict[str, Any]:
   """Trains, resumes or finishes the run of `workdir` and evaluates it.
 
-  Returns what `evaluation.json` holds. With `dry_run` it says what it would do
-  instead, see `trial.run`, and returns nothing. `profile_steps` is "A:B", the
-  first and last step to profile.
+  Returns what `evaluation.json` holds, nothing with `skip_evaluation`. With
+  `dry_run` it says what it would do instead, see `trial.run`, and returns
+  nothing. `profile_steps` is "A:B", the first and last step to profile.
 
   Raises ValueError for a config that cannot work, a workdir of another config,
   or missing data.
@@ -59,11 +60,15 @@ def train(
     return {}
   checks.check_folder(folder)
   with lock.held(folder) as still_held, view:
-    return _train(config, view, mesh, still_held)
+    data = _train(config, view, mesh, still_held)
+    if skip_evaluation:
+      return {}
+    with view.account.phase("evaluation"):
+      return evaluate.finish(config, folder, data, mesh)
 
 
-def _train(config, view, mesh, still_held) -> dict[str, Any]:
-  """What `train` does once the workdir is this run's alone."""
+def _train(config, view, mesh, still_held) -> pathlib.Path:
+  """What `train` does once the workdir is this run's alone; where its data is."""
   folder = view.folder
   with hosts.first_ahead("data"):
     data = prepare.ensure(config, folder)
@@ -85,7 +90,7 @@ def _train(config, view, mesh, still_held) -> dict[str, Any]:
       table.write(folder, config, skeleton, vars(state), mesh)
     hosts.barrier("written")
     if start >= steps:
-      print(f"{folder}: all {steps} steps are done; evaluating", flush=True)
+      print(f"{folder}: all {steps} steps are done", flush=True)
     elif not patience.reached(folder, config.train, start):
       checks.check_space(folder, state)
       view.account.open(folder, start)
@@ -101,8 +106,7 @@ def _train(config, view, mesh, still_held) -> dict[str, Any]:
   finally:
     with view.account.phase("checkpoint"):
       checkpoints.close()
-  with view.account.phase("evaluation"):
-    return evaluate.finish(config, folder, data, mesh)
+  return data
 
 
 def _loop(config, view, mesh, checkpoints, data, state, span) -> None:

@@ -98,6 +98,17 @@ def check_name(path: pathlib.Path) -> None:
     raise ValueError(f"{path}: is a folder; packed weights are one file")
 
 
+def is_ours(path: pathlib.Path) -> bool:
+  """True for a file that `write` made, of whatever version."""
+  if path.suffix != SUFFIX or not path.is_file():
+    return False
+  try:
+    with safetensors.safe_open(path, framework="numpy") as file:
+      return (file.metadata() or {}).get(_PROGRAM) == PROGRAM
+  except safetensors.SafetensorError:
+    return False
+
+
 def read(path: pathlib.Path) -> tuple[Leaves, dict[str, str]]:
   """The leaves as stored and the texts of what `write` wrote.
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from diffpose_jax import config as config_lib
-from diffpose_jax.inference import network
+from diffpose_jax.inference import network, pack_file, shipped
 from diffpose_jax.inference import workdir as run_folder
 from diffpose_jax.model import sharding
 from diffpose_jax.pose.skeleton import POSETRACK
@@ -215,6 +215,34 @@ def test_another_runs_vit_fits_other_frames_and_decoders(
     np.testing.assert_array_equal(leaf, source[name], err_msg=name)
 
 
+def test_packed_and_shipped_weights_begin_a_run_too(tmp_path, capsys):
+  """Also by name; shipped ones are of another resolution, so the ViT alone."""
+  run, file = tmp_path / "run", tmp_path / "packed.safetensors"
+  theirs = _saved(run, 5)
+  leaves = {name: leaf.astype(np.float16) for name, leaf in theirs.items()}
+  pack_file.write(
+    pack_file.Network(
+      path=file,
+      leaves=leaves,
+      config=_config(),
+      skeleton=POSETRACK,
+      step=5,
+      dtype="float16",
+      packed_from="0" * 64,
+      calibration=None,
+    )
+  )
+  found, start = _start(_config(train__init_from=str(file)), tmp_path / "a")
+  assert start == 0
+  assert capsys.readouterr().out.splitlines()[-1] == (
+    f"starting from the weights of {file}, step 5"
+  )
+  for name, leaf in _leaves(found.params).items():
+    np.testing.assert_array_equal(leaf, leaves[name].astype(np.float32))
+  with pytest.raises(ValueError, match="its ViT is of another make"):
+    _start(_config(model__init_from=shipped.DEFAULT), tmp_path / "b")
+
+
 def test_another_runs_vit_of_another_make_is_refused(tmp_path):
   run = tmp_path / "run"
   _saved(run, 5, model__stem="conv")
@@ -234,6 +262,11 @@ def test_another_runs_vit_of_another_make_is_refused(tmp_path):
     (
       dict(model__init_from="/nowhere/vit.pth"),
       "model.init_from /nowhere/vit.pth: no such file or folder; give public",
+    ),
+    (
+      dict(train__init_from="/nowhere/run"),
+      "train.init_from /nowhere/run: no such file or folder; give a run's "
+      "workdir, packed weights, or shipped ones: diffpose-small",
     ),
   ],
 )
