@@ -149,6 +149,11 @@ def _train() -> ml_collections.ConfigDict:
   # Share of clips noised from the model's own estimate, not from the truth.
   # 0 is the paper; above, several steps keep what one step finds.
   c.self_aligned = 0.0
+  # Distillation, see the verb `distill`: so many steps and samples of the network
+  # of `init_from` teach the Pose-Decoder to need one. 0 steps: none does.
+  c.teacher = ml_collections.ConfigDict()
+  c.teacher.steps = 0
+  c.teacher.samples = 8
   c.ema = 0.999  # decay of the averaged weights
   c.log_every = 20  # steps
   c.evaluate_every = 0  # steps; 0: ten times a run
@@ -178,6 +183,10 @@ def _evaluate() -> ml_collections.ConfigDict:
   c.samples = 4  # ensemble members
   c.flip = False  # average with the mirrored picture
   c.eta = 0.0  # noise of the DDIM steps, 0 is deterministic
+  c.solver = "ddim"  # or dpm2m: DPM-Solver++ of second order, deterministic
+  # Spread of a person's first two samples up to which there are no more, as a
+  # share of the crop's height; 0: everybody has all `samples`.
+  c.adaptive = 0.0
   c.seed = 0
   c.batch = 32  # clips a call
   c.decode = "refine"  # refine: second-order fit; quarter: argmax + 1/4
@@ -256,6 +265,8 @@ _LOWEST = {
   "model.heatmap_width": 1,
   "diffusion.steps": 1,
   "train.steps": 0,
+  "train.teacher.steps": 0,
+  "train.teacher.samples": 1,
   "train.batch": 1,
   "train.cpu_devices": 0,
   "train.accumulate": 1,
@@ -293,6 +304,7 @@ _SHARES = {  # from 0 to the highest that can work
   "train.layer_decay": 1,
   "train.ema": 1,
   "evaluate.eta": 1,
+  "evaluate.adaptive": 1,
 }
 # Paths of files and folders, or several.
 _PLACES = (
@@ -328,6 +340,7 @@ CHOICES = {
   "model.scales": (1, 3),
   "diffusion.schedule": ("cosine", "linear"),
   "train.schedule": ("step", "cosine"),
+  "evaluate.solver": ("ddim", "dpm2m"),
   "evaluate.decode": ("refine", "quarter"),
 }
 
@@ -383,6 +396,11 @@ def _check_together(config: ml_collections.ConfigDict) -> None:
       f"train.steps is 0 and train.epochs {train.epochs}; give one above 0"
     )
   _check_start(config.model.init_from, train)
+  if train.teacher.steps and not (train.init_from and config.model.diffusion):
+    raise ValueError(
+      "train.teacher.steps: the teacher is the diffusion network of "
+      "train.init_from; give it, or use the verb distill"
+    )
 
 
 def _check_start(backbone: str, train: ml_collections.ConfigDict) -> None:

@@ -41,7 +41,16 @@ RULES = ("poseval_compatible", "posetrack21_compatible")
 # With `multihost`, the process is one of several that run as one; the others
 # say which. `main` takes them, the verb does not see them.
 HOSTS = ("multihost", "coordinator", "processes", "process", "heartbeat")
-SAMPLING = ("box_threshold", "steps", "samples", "flip", "seed", "eta")
+SAMPLING = (
+  "box_threshold",
+  "steps",
+  "samples",
+  "flip",
+  "seed",
+  "eta",
+  "solver",
+  "adaptive",
+)
 VERBS = {
   "train": Verb(
     "diffpose_jax.training.train",
@@ -53,6 +62,13 @@ VERBS = {
         ("workdir", "dry_run", "profile_steps", "skip_evaluation", *HOSTS),
       ),
     ),
+  ),
+  "distill": Verb(
+    "diffpose_jax.training.distill",
+    "main",
+    "teach the Pose-Decoder of trained weights to do in one step what several "
+    "steps and samples do",
+    (Form(("weights", "workdir"), ("steps", "samples", "iterations", "root")),),
   ),
   "evaluate": Verb(
     "diffpose_jax.evaluation.verb",
@@ -206,12 +222,19 @@ FLAGS: dict[str, tuple[type, str]] = {
   "fps": (float, "pictures a second, of a folder or list of pictures"),
   "box_threshold": (float, "ignore boxes that score below it"),
   "step": (int, "replay: training step, from the nearest checkpoint before it"),
+  "iterations": (int, "distill: optimiser steps (500)"),
   "since": (int, "replay: from the checkpoint before this step; default: step"),
   "steps": (int, "denoising steps"),
   "samples": (int, "ensemble members, averaged"),
   "flip": (bool, "average with the mirrored picture"),
   "seed": (int, "of the sampling noise"),
   "eta": (float, "noise of the DDIM steps; 0 is deterministic"),
+  "adaptive": (
+    float,
+    "spread of a person's first two samples, as a share of the crop's height, "
+    "up to which there are no more",
+  ),
+  "solver": (str, "of the steps: ddim, or dpm2m of second order"),
   "gt": (pathlib.Path, "folder of annotation files: PoseTrack18 or annolist"),
   "pred": (pathlib.Path, "folder of prediction files, in either form"),
   "metrics": (
@@ -295,9 +318,11 @@ LOWEST = {
   "since": 1,
   "box_threshold": 0.0,
   "steps": 1,
+  "iterations": 1,
   "samples": 1,
   "seed": 0,
   "eta": 0.0,
+  "adaptive": 0.0,
   "skip": 0.0,
   "pairs": 1,
   "calls": 1,

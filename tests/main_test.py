@@ -185,8 +185,8 @@ def test_a_dash_in_a_value_stays(calls):
     (["evalute"], "unknown verb 'evalute': did you mean 'evaluate'?"),
     (
       ["fly"],
-      "the verbs are train, evaluate, calibrate, predict, prepare, unpack, "
-      "convert",
+      "the verbs are train, distill, evaluate, calibrate, predict, prepare, "
+      "unpack, convert",
     ),
     (["predict", "--stepz=3"], "Unknown command line flag 'stepz'; it takes"),
     (["predict", "--gt=a"], "Unknown command line flag 'gt'; it takes --input"),

@@ -19,7 +19,7 @@ from diffpose_jax.weights import packed
 _LOCAL = (
   *("data.root", "data.prepared", "data.mixture", "data.shares"),
   *("model.init_from", "train.init_from", "train.resume"),
-  *("train.freeze_backbone", "train.freeze_steps"),
+  *("train.freeze_backbone", "train.freeze_steps", "train.teacher"),
   *("train.start_over", "train.accept_new_data"),
 )
 # A bundle of `export` is a folder with such a file in it.

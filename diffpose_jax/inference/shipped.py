@@ -12,6 +12,14 @@ def names() -> list[str]:
   return sorted(path.stem for path in FOLDER.glob(f"*{SUFFIX}"))
 
 
+def place(given: str) -> pathlib.Path:
+  """A path as given, or that of shipped weights whose name it is."""
+  path = pathlib.Path(given)
+  if given in names() and not path.exists():
+    return find(given)
+  return path
+
+
 def find(weights: str | pathlib.Path | None = None) -> pathlib.Path:
   """Path of weights: a workdir's or a file's, a shipped one by name, or None.
 

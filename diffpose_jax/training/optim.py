@@ -45,7 +45,12 @@ def _group(params) -> dict:
 
 
 def trained(config: ml_collections.ConfigDict, params) -> dict:
-  """The parameters that learn: all, or all but a frozen ViT's."""
+  """The parameters that learn: all, or all but a frozen ViT's.
+
+  With a teacher, the Pose-Decoder's alone.
+  """
+  if config.teacher.steps:
+    return {"decoder": params["decoder"]}
   if not config.freeze_backbone:
     return params
   return {name: tree for name, tree in params.items() if name != "vit"}

@@ -50,10 +50,10 @@ def state(
     return step_lib.State(**saved), done
   if config.train.init_from:
     params = _averaged_of(
-      config, skeleton, _source(config.train.init_from), mesh
+      config, skeleton, shipped.place(config.train.init_from), mesh
     )
   elif config.model.init_from:
-    source = _source(config.model.init_from)
+    source = shipped.place(config.model.init_from)
     backbone = _backbone_of if averaged.is_one(source) else _public_backbone
     vit = backbone(config, source, like["params"]["vit"])
     params = _with_backbone(config, skeleton, like["params"], vit)
@@ -61,13 +61,6 @@ def state(
     fresh = jax.jit(init, out_shardings=places, compiler_options=_once())
     return step_lib.State(**fresh()), 0
   return _first(config, params, optimiser, places), 0
-
-
-def _source(given: str) -> pathlib.Path:
-  """A path that was given, or that of shipped weights whose name was."""
-  path = pathlib.Path(given)
-  named = given in shipped.names() and not path.exists()
-  return shipped.find(given) if named else path
 
 
 def _once() -> dict[str, Any] | None:

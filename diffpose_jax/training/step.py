@@ -17,7 +17,14 @@ from diffpose_jax.inference import network
 from diffpose_jax.model import sharding
 from diffpose_jax.pose import heatmap
 from diffpose_jax.pose import skeleton as skeletons
-from diffpose_jax.training import distort, freezing, guard, norms, optim
+from diffpose_jax.training import (
+  distillation,
+  distort,
+  freezing,
+  guard,
+  norms,
+  optim,
+)
 
 Batch = dict[str, jax.Array]
 # Folded into a clip's key for what happens to its pictures: far from the
@@ -157,13 +164,15 @@ def make_step(
   skeleton: skeletons.Skeleton,
   optimiser: optax.GradientTransformation,
   mesh: jax.sharding.Mesh | None = None,
+  teacher: Any = None,
 ) -> Callable[[State, Batch], tuple[State, dict[str, jax.Array]]]:
   """The function (state, batch) → (state, metrics), to be jitted.
 
   Where loss or gradients are not finite, only `step` changes and
   `metrics["skipped"]` is 1.
 
-  On a mesh, the state is where `sharding.places` says.
+  On a mesh, the state is where `sharding.places` says. `teacher` is that of
+  `distillation`, where there is one.
   """
   parts = config.train.accumulate
   late = config.train.freeze_steps  # from which the ViT learns
@@ -178,6 +187,11 @@ def make_step(
     def loss(learning, key, batch):
       with sharding.traced_for(mesh):
         whole = sharding.gathered(params | learning, mesh)
+        if teacher is not None:
+          frames = pictures(config, batch)
+          return distillation.loss_sum(
+            config, skeleton, whole, teacher, frames, batch
+          )
         return loss_sum(config, skeleton, whole, key, batch)
 
     def grad(*given):

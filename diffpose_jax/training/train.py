@@ -14,6 +14,7 @@ from diffpose_jax.inference import workdir as run_folder
 from diffpose_jax.model import hosts, sharding
 from diffpose_jax.training import (
   checks,
+  distillation,
   lock,
   milestones,
   monitor,
@@ -165,8 +166,9 @@ def compiled_step(config, skeleton, mesh, steps, state) -> Callable:
   """The train step, which takes the state's memory for the new state."""
   places = sharding.places(state, mesh)
   optimiser = optim.optimiser(config.train, steps)
+  teacher = distillation.teacher(config, skeleton)
   return jax.jit(
-    step_lib.make_step(config, skeleton, optimiser, mesh),
+    step_lib.make_step(config, skeleton, optimiser, mesh, teacher),
     donate_argnums=0,
     in_shardings=(places, sharding.split(mesh)),
     out_shardings=(places, sharding.replicated(mesh)),
