@@ -98,8 +98,10 @@ class DiffPose:
       path_or_name: file that `pack` wrote, workdir of a training run, or name
         of weights that come with the package.
       **sampling: steps (of denoising), samples (members of the ensemble), flip
-        (average with the mirrored picture), seed (of the noise) and eta (noise
-        of the steps); what is not given is as the weights' config says.
+        (average with the mirrored picture), seed (of the noise), eta (noise of
+        the steps), solver (ddim or dpm2m) and adaptive (a spread up to which
+        two samples are enough); what is not given is as the weights' config
+        says.
 
     Raises:
       ValueError: there are no such weights, they are damaged, or an option is

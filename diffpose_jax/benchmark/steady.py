@@ -98,9 +98,7 @@ def _training(subject: subject_lib.Subject) -> Callable[[int], None]:
 def _predictions(subject: subject_lib.Subject) -> Callable[[int], None]:
   """A call of the estimator, with another number of clips and steps each."""
   config = subject.config
-  options = estimator.options_of(
-    config, steps=1, samples=2, flip=None, seed=None, eta=None
-  )
+  options = estimator.options_of(config, steps=1, samples=2, adaptive=0.0)
   params = jax.device_put(subject.params, sharding.replicated(sharding.mesh()))
   one = estimator.Estimator(config, subject_lib.SKELETON, params, options)
   lengths = range(1, min(4, config.evaluate.max_steps) + 1)

@@ -43,6 +43,15 @@ def alpha_bar(
   return jnp.interp(time * steps, np.arange(steps + 1.0), table)
 
 
+def log_snr(
+  time: Float[Array, "*b"], *, schedule: str = "cosine", steps: int = 1000
+) -> Float[Array, "*b"]:
+  """Logarithm of the signal's amplitude over the noise's; finite at the ends."""
+  kept = alpha_bar(time, schedule=schedule, steps=steps)
+  kept = jnp.clip(kept, 1e-12, 1 - 1e-6)
+  return (jnp.log(kept) - jnp.log1p(-kept)) / 2
+
+
 def to_signal(heatmaps: Float[Array, "*b"], scale: float) -> Float[Array, "*b"]:
   """Heatmaps in [0, 1] as the signal in [-scale, scale] that is diffused.
 

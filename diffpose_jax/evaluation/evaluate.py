@@ -31,7 +31,7 @@ from diffpose_jax.evaluation import (
   table,
 )
 from diffpose_jax.evaluation import report as report_lib
-from diffpose_jax.inference import calibration, draw
+from diffpose_jax.inference import adaptive, calibration, draw
 from diffpose_jax.inference import estimator as estimator_lib
 from diffpose_jax.inference import workdir as run_folder
 from diffpose_jax.model import hosts
@@ -83,7 +83,7 @@ def evaluate_weights(
     dump: folder for the predictions as PoseTrack18 JSON, if any.
     report: HTML page to write, if any.
     metrics: names, see `registry.names`.
-    **others: steps, samples, flip, seed, eta; the config's if not given. And
+    **others: fields of `estimator.Options`, the config's if not given. And
       rules of `matching.Case`.
 
   Raises:
@@ -189,6 +189,7 @@ def evaluate_split(
   With ground-truth boxes, how far its uncertainty can be believed is judged
   too, by the calibration in `workdir` if there is one for these weights and
   this way of sampling. `metrics` and `rules` are those of `measure.measure`.
+  With `adaptive`, `samples_per_person` is the mean number of them.
   """
   truth = prepared.to_videos(split)
   people, source = choose_people(split, truth, config)
@@ -206,6 +207,16 @@ def evaluate_split(
     **source,
     **estimator.protocol(),
   }
+  members = str(options.samples)
+  if options.adaptive:
+    share = float(np.mean(adaptive.whole(estimates.samples)))
+    mean = adaptive.FIRST + share * (options.samples - adaptive.FIRST)
+    result["samples_per_person"] = mean
+    members = f"{adaptive.FIRST} to {options.samples}"
+    logging.info(
+      "%.0f %% of the people went on after %d samples: %.2f a person",
+      *(100 * share, adaptive.FIRST, mean),
+    )
   if (people.person >= 0).all():
     result |= _uncertainty(
       split, people, estimates, result["protocol"], workdir
@@ -216,7 +227,7 @@ def evaluate_split(
     estimates,
     result,
     tuple(metrics),
-    f"DiffPose {options.steps} steps x {options.samples} samples",
+    f"DiffPose {options.steps} steps x {members} samples",
   )
 
 

@@ -307,7 +307,7 @@ class Validation:
       split, people, config.train.validation_instances
     )
     options = estimator_lib.options_of(
-      config, steps=1, samples=1, flip=False, seed=None, eta=0.0
+      config, steps=1, samples=1, flip=False, eta=0.0, adaptive=0.0
     )
     self._estimator = estimator_lib.Estimator(
       config, split.skeleton, None, options, mesh=mesh

@@ -29,7 +29,8 @@ from diffpose_jax.pose import uncertainty
 NAME = "calibration.json"
 METHODS = ("samples", "heatmap", "both")
 # Sampling spread depends on them, so a calibration holds for these alone.
-SAMPLING = ("steps", "samples", "flip", "eta", "decode")
+SAMPLING = ("steps", "samples", "flip", "eta", "solver", "adaptive", "decode")
+_OLDER = {"solver": "ddim", "adaptive": 0.0}  # where it does not say
 _FLOOR = 1e-8  # of L²: so that S is never singular
 
 
@@ -161,9 +162,10 @@ def load(
       "or remove it"
     )
   for key in SAMPLING:
-    if found.sampling.get(key) != protocol[key]:
+    fitted = found.sampling.get(key, _OLDER.get(key))
+    if fitted != protocol[key]:
       raise ValueError(
-        f"{path}: was fitted with {key} {found.sampling.get(key)}, not "
+        f"{path}: was fitted with {key} {fitted}, not "
         f"{protocol[key]}; calibrate with that, or remove it"
       )
   return found

@@ -4,7 +4,7 @@ import copy
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, UInt8, UInt32
 
 from diffpose_jax import config as config_lib
 from diffpose_jax.diffusion import sampler
+from diffpose_jax.inference import adaptive as adaptive_lib
 from diffpose_jax.inference import averaged, bundle, network, program
 from diffpose_jax.model import hosts, sharding
 from diffpose_jax.pose import heatmap, uncertainty
@@ -78,13 +79,17 @@ def nobody(joints: int, members: int) -> Poses:
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-  """How to sample. `None` in `Estimator.load` means the config's value."""
+  """How to sample, as the keys `evaluate.*` of the config."""
 
   steps: int
   samples: int
   flip: bool
   seed: int
   eta: float
+  solver: str = "ddim"  # of `sampler.SOLVERS`
+  # Spread of a person's first samples up to which there are no more, as a share
+  # of the crop's height; 0: everybody has all.
+  adaptive: float = 0.0
 
 
 def heatmaps(  # noqa: PLR0913 - the network, its input, and how to sample
@@ -134,26 +139,38 @@ def sampled(  # noqa: PLR0913 - what `heatmaps` takes
   keys = jax.vmap(functools.partial(jax.random.fold_in, key))(noise_id)
   _, noisy, _ = network.inputs(config, skeleton, 1)
 
-  def run(denoise):
-    return sampler.ensemble(
-      denoise,
-      keys,
-      noisy.shape[1:],
-      *walk,
-      network.build_process(config, options.eta),
-      samples=options.samples,
+  def run(features, keys, members):
+    ensemble = functools.partial(
+      sampler.ensemble,
+      keys=keys,
+      shape=noisy.shape[1:],
+      times=walk[0],
+      steps=walk[1],
+      spec=network.build_process(config, options.eta, options.solver),
+      samples=members,
       together=not halves.exported,
     )
+    maps = ensemble(lambda xt, time: denoise(xt, time, features[0]))
+    if not options.flip:
+      return maps
 
-  maps = run(lambda xt, time: denoise(xt, time, features[0]))
-  if not options.flip:
-    return maps
+    def mirrored(xt, time):
+      xt = heatmap.flip(xt, order)
+      return heatmap.flip(denoise(xt, time, features[1]), order)
 
-  def denoise_mirrored(xt, time):
-    xt = heatmap.flip(xt, order)
-    return heatmap.flip(denoise(xt, time, features[1]), order)
+    return (maps + ensemble(mirrored)) / 2
 
-  return (maps + run(denoise_mirrored)) / 2
+  if not options.adaptive:
+    return run(features, keys, options.samples)
+  height = config.data.size[0]
+  return adaptive_lib.ensemble(
+    run,
+    list(features),
+    keys,
+    lambda maps: _decoder(config)(maps)[0] / height,
+    samples=options.samples,
+    threshold=options.adaptive,
+  )
 
 
 def merge(
@@ -241,16 +258,15 @@ class Estimator:
     cls,
     weights: pathlib.Path,
     *,
-    steps: int | None = None,
-    samples: int | None = None,
-    flip: bool | None = None,
-    seed: int | None = None,
-    eta: float | None = None,
     mesh: jax.sharding.Mesh | None = None,
+    **sampling: Any,
   ) -> "Estimator":
     """The estimator of a packed file, a bundle, or a workdir: `averaged`.
 
-    `mesh` is as in `__init__`.
+    Args:
+      weights: whose.
+      mesh: as in `__init__`.
+      **sampling: fields of `Options`; the config's where None or not given.
 
     Raises ValueError where the workdir holds no weights, or the file is not as
     it was written.
@@ -259,9 +275,7 @@ class Estimator:
     origin = averaged.find(weights)
     config, skeleton = origin.config, origin.skeleton
     sharding.use_cpu_devices(config.train.cpu_devices)
-    options = options_of(
-      config, steps=steps, samples=samples, flip=flip, seed=seed, eta=eta
-    )
+    options = options_of(config, **sampling)
     mesh = mesh or sharding.mesh()
     shelf = program.shelf(
       config.to_json_best_effort(sort_keys=True),
@@ -439,19 +453,29 @@ def _in_use(params: Any, mesh: jax.sharding.Mesh) -> Any:
 
 
 def options_of(config: ml_collections.ConfigDict, **given: Any) -> Options:
-  """Sampling options: those given, the config's where None.
+  """Sampling options: those given, the config's where None or not given.
 
-  Raises ValueError for steps or samples out of range.
+  Raises ValueError for what is out of range or does not fit together.
   """
-  values = {
-    name: config.evaluate[name] if value is None else value
-    for name, value in given.items()
-  }
-  options = Options(**values)
+  names = [field.name for field in dataclasses.fields(Options)]
+  stored = {name: config.evaluate[name] for name in names}
+  chosen = {name: value for name, value in given.items() if value is not None}
+  options = Options(**stored | chosen)
   if options.samples < 1:
     raise ValueError(f"samples is {options.samples}, must be at least 1")
   if not 0 <= options.eta <= 1:
     raise ValueError(f"eta is {options.eta}, must be from 0 to 1")
+  if options.solver not in sampler.SOLVERS:
+    raise ValueError(
+      f"solver is {options.solver!r}, must be one of "
+      + ", ".join(sampler.SOLVERS)
+    )
+  if options.solver == "dpm2m" and options.eta > 0:
+    raise ValueError(
+      f"solver is 'dpm2m', whose steps have no noise of their own; eta is "
+      f"{options.eta}, must be 0"
+    )
+  adaptive_lib.check(options.adaptive, options.samples)
   sampler.time_grid(options.steps, config.evaluate.max_steps)
   return options
 
@@ -487,11 +511,16 @@ def _estimate(config, skeleton, options, params, given, walk, halves=None):
   return read(config, maps)
 
 
-def read(config: ml_collections.ConfigDict, maps: jax.Array) -> tuple:
-  """What `Pending` holds, of the heatmaps [m b y x k] of members; traceable."""
-  decode = functools.partial(
+def _decoder(config: ml_collections.ConfigDict) -> Callable[..., Any]:
+  """Heatmaps [b y x k] → joints in crop pixels [b k 2] and scores [b k]."""
+  return functools.partial(
     heatmap.decode, stride=config.model.patch / 4, method=config.evaluate.decode
   )
+
+
+def read(config: ml_collections.ConfigDict, maps: jax.Array) -> tuple:
+  """What `Pending` holds, of the heatmaps [m b y x k] of members; traceable."""
+  decode = _decoder(config)
   mean = merge(maps)
   joints, score = decode(mean)
   samples, _ = jax.vmap(decode)(maps)

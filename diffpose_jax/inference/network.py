@@ -83,11 +83,11 @@ def halves(
 
 
 def build_process(
-  config: ml_collections.ConfigDict, eta: float = 0.0
+  config: ml_collections.ConfigDict, eta: float = 0.0, solver: str = "ddim"
 ) -> sampler.Process:
   """The diffusion process."""
   d = config.diffusion
-  return sampler.Process(d.schedule, d.steps, d.signal_scale, eta)
+  return sampler.Process(d.schedule, d.steps, d.signal_scale, eta, solver)
 
 
 def inputs(

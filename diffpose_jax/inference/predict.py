@@ -73,10 +73,11 @@ def predict(  # noqa: PLR0913 - one flat call for the command line
     formats: of the poses, by `result_formats.FORMATS`, separated by commas.
     keep_samples: whether the joints of all members of the ensemble are written,
       in the formats that can hold them.
-    video: with the poses drawn in: `webm` (VP8; VP9 by PyAV), `mp4` (H.264) or `none`.
+    video: with the poses drawn in: `webm` (VP8, by PyAV VP9), `mp4` (H.264) or
+      `none`.
     draw: what is drawn, by `annotated.PARTS`, separated by commas, or `none`.
     viewer: whether there is a page to look into the poses.
-    **sampling: steps, samples, flip, seed and eta of `Estimator.load`.
+    **sampling: fields of `estimator.Options`.
 
   Raises:
     ValueError: anything wrong with input, boxes or weights, named with its

@@ -151,7 +151,7 @@ class Found:
     finally:
       batches.close()
     options = estimator.options_of(
-      config, steps=1, samples=1, flip=False, seed=None, eta=0.0
+      config, steps=1, samples=1, flip=False, eta=0.0, adaptive=0.0
     )
     times = sampler.time_grid(1, config.evaluate.max_steps)
     walk = jax.device_put((times, np.int32(1)), sharding.replicated(mesh))

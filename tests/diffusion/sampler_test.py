@@ -48,6 +48,69 @@ def _exact_denoiser(mean, deviation, xt, time, schedule="cosine"):
   return (signal + 1) / 2
 
 
+def _errors_on_gaussian_data(schedule, solver, grids):
+  """Largest error of the noisy signal half way, for so many steps to there."""
+  mean, deviation = 0.1, 0.15
+  start = jax.random.normal(jax.random.key(5), (1, *SHAPE))
+  at = lambda t: process.alpha_bar(jnp.float32(t), schedule=schedule)  # noqa: E731
+  deviations = lambda kept: jnp.sqrt(kept * deviation**2 + 1 - kept)  # noqa: E731
+  first, last = 0.9, 0.3
+  away = (start - jnp.sqrt(at(first)) * mean) / deviations(at(first))
+  exact = jnp.sqrt(at(last)) * mean + away * deviations(at(last))
+  spec = sampler.Process(schedule=schedule, solver=solver)
+  errors = []
+  for steps in grids:
+    times = jnp.linspace(first, last, steps + 1)
+    xt, previous = start, None
+    for i in range(steps):
+      heatmaps = _exact_denoiser(
+        mean, deviation, xt, times[i : i + 1], schedule
+      )
+      used = heatmaps
+      if solver == "dpm2m" and i:
+        around = times[i - 1], times[i], times[i + 1]
+        used = sampler.extrapolated(heatmaps, previous, around, spec)
+      xt = sampler.ddim_step(xt, used, (times[i], times[i + 1]), None, spec)
+      previous = heatmaps
+    errors.append(float(jnp.abs(xt - exact).max()))
+  return np.array(errors)
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "linear"])
+def test_dpm2m_is_of_second_order_where_ddim_is_of_first(schedule):
+  """A known solution on part of the way, away from the singular ends."""
+  grids = (8, 16, 32, 64)
+  first = _errors_on_gaussian_data(schedule, "ddim", grids)
+  second = _errors_on_gaussian_data(schedule, "dpm2m", grids)
+  ratios = first[:-1] / first[1:]
+  assert (ratios > 1.7).all() and (ratios < 2.4).all(), (first, ratios)
+  ratios = second[:-1] / second[1:]
+  assert (ratios[:2] > 3.0).all(), (second, ratios)
+  assert (second < first / 3).all()
+
+
+@pytest.mark.parametrize("traced", [True, False])
+def test_dpm2m_takes_the_step_before_into_account(traced):
+  """As a loop by hand; its first step is DDIM's."""
+  denoise = lambda xt, time: jax.nn.sigmoid(xt) * 0.9  # noqa: E731
+  spec = sampler.Process(solver="dpm2m")
+  times = jnp.asarray(sampler.time_grid(3, 8))
+  key = _keys(1)
+  xt = jax.random.normal(jax.random.fold_in(key[0], jnp.uint32(0)), SHAPE)[None]
+  maps = []
+  for i in range(2):
+    maps.append(denoise(xt, None))
+    used = maps[-1]
+    if i:
+      used = sampler.extrapolated(used, maps[-2], tuple(times[:3]), spec)
+    xt = sampler.ddim_step(xt, used, (times[i], times[i + 1]), None, spec)
+  steps = jnp.asarray(3) if traced else 3
+  found = sampler.sample(denoise, key, SHAPE, times, steps, spec)
+  np.testing.assert_allclose(found, denoise(xt, None), atol=1e-6)
+  plain = sampler.sample(denoise, key, SHAPE, times, steps)
+  assert float(jnp.abs(plain - found).max()) > 1e-4
+
+
 @pytest.mark.parametrize("schedule", ["cosine", "linear"])
 def test_ddim_error_halves_with_each_doubling_of_steps(schedule):
   """On Gaussian data with the exact denoiser, DDIM is of first order.
@@ -150,6 +213,9 @@ def test_ensemble_members_are_samples_of_folded_keys():
     one = sampler.sample(denoise, folded, SHAPE, times, 2)
     np.testing.assert_allclose(members[m], one, atol=1e-6)
   assert float(jnp.abs(members[0] - members[1]).max()) > 0.1
+  some = jnp.asarray([1, 4], jnp.uint32)
+  chosen = sampler.ensemble(denoise, keys, SHAPE, times, 2, samples=some)
+  np.testing.assert_allclose(chosen, members[some], atol=1e-6)
 
 
 def test_ensemble_of_equal_noise_equals_one_sample():

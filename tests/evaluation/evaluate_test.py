@@ -265,6 +265,8 @@ def test_weights_with_ground_truth_boxes(workdir, tmp_path, capsys):
     "flip": False,
     "seed": 0,
     "eta": 0.0,
+    "solver": "ddim",
+    "adaptive": 0.0,
     "decode": "refine",
     "dtype": "float32",
     "training_step": 3,

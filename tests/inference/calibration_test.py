@@ -13,6 +13,8 @@ PROTOCOL = {
   "samples": 3,
   "flip": False,
   "eta": 0.0,
+  "solver": "ddim",
+  "adaptive": 0.0,
   "decode": "refine",
 }
 TRUTH = Factors(2.0, 0.5, 0.0004, 5.0)

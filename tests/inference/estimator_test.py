@@ -12,8 +12,8 @@ import pytest
 from diffpose_jax import compile_cache
 from diffpose_jax import config as config_lib
 from diffpose_jax.diffusion import sampler
+from diffpose_jax.inference import adaptive, network
 from diffpose_jax.inference import estimator as estimator_lib
-from diffpose_jax.inference import network
 from diffpose_jax.inference import workdir as run_folder
 from diffpose_jax.model import sharding
 from diffpose_jax.pose import heatmap
@@ -331,6 +331,8 @@ def test_a_batch_that_the_devices_cannot_share_is_refused(params):
     ("samples", 0, "samples is 0, must be at least 1"),
     ("eta", -0.1, "eta is -0.1, must be from 0 to 1"),
     ("eta", 1.5, "eta is 1.5, must be from 0 to 1"),
+    ("solver", "heun", "solver is 'heun', must be one of ddim, dpm2m"),
+    ("adaptive", -1.0, "adaptive is -1.0, must be at least 0"),
   ],
 )
 def test_sampling_out_of_range_is_refused(config, name, value, message):
@@ -338,6 +340,44 @@ def test_sampling_out_of_range_is_refused(config, name, value, message):
   given |= {"eta": None, name: value}
   with pytest.raises(ValueError, match=message):
     estimator_lib.options_of(config, **given)
+
+
+def test_a_solver_without_noise_takes_none(config):
+  with pytest.raises(
+    ValueError, match="solver is 'dpm2m', whose .* eta is 0.5"
+  ):
+    estimator_lib.options_of(config, solver="dpm2m", eta=0.5)
+  found = estimator_lib.options_of(config, solver="dpm2m")
+  assert found == dataclasses.replace(
+    estimator_lib.options_of(config), solver="dpm2m"
+  )
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_adaptive_is_between_two_samples_and_all(config, params, clips, flip):
+  """At a spread that half of them exceed; a person's poses are one's or other's."""
+
+  def run(samples, threshold=0.0):
+    options = estimator_lib.Options(
+      2, samples, flip, seed=5, eta=0.0, adaptive=threshold
+    )
+    found = estimator_lib.Estimator(config, POSETRACK, params, options)
+    return found(*clips)
+
+  few, whole = run(2), run(6)
+  spread = np.asarray(adaptive.spread(jnp.asarray(few.samples / HEIGHT)))
+  limit = float(np.median(spread))
+  mixed = run(6, limit)
+  wide = spread > limit
+  assert 2 <= wide.sum() <= 6
+  np.testing.assert_array_equal(adaptive.whole(mixed.samples), wide)
+  near = np.testing.assert_allclose
+  near(mixed.joints[wide], whole.joints[wide], atol=1e-3)
+  near(mixed.score[wide], whole.score[wide], atol=1e-5)
+  near(mixed.samples[:, wide], whole.samples[:, wide], atol=1e-3)
+  near(mixed.joints[~wide], few.joints[~wide], atol=1e-3)
+  near(mixed.score[~wide], few.score[~wide], atol=1e-5)
+  assert float(np.abs(few.joints - whole.joints)[wide].max()) > 1e-2
 
 
 def test_options_are_the_config_s_where_none_is_given(config):
@@ -355,6 +395,8 @@ def test_protocol(estimator, params):
     "flip": False,
     "seed": 5,
     "eta": 0.0,
+    "solver": "ddim",
+    "adaptive": 0.0,
     "decode": "refine",
     "dtype": "float32",
     "training_step": 7,
