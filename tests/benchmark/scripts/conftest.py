@@ -7,6 +7,8 @@ import sys
 import pytest
 
 FOLDER = pathlib.Path(__file__).resolve().parents[3] / "benchmarks"
+if str(FOLDER.parent) not in sys.path:
+  sys.path.append(str(FOLDER.parent))  # for those that are a package
 
 
 @pytest.fixture

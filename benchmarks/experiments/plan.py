@@ -1,0 +1,166 @@
+"""What is trained and read in each experiment: the whole plan, as data."""
+
+import dataclasses
+from typing import Any
+
+PEOPLE, JHMDB = "people", "jhmdb"
+# One difference to the whole method each, as configs/ablations has them.
+_LADDER: dict[str, dict[str, Any]] = {
+  "single frame": {"data.span": 0, "model.diffusion": False},
+  "temporal": {"model.diffusion": False},
+  "no lookup": {"model.lookup": False},
+  "full": {},
+}
+# What all trainings have beside their config: configs/synthetic_hard.py or
+# configs/jhmdb.py. The ViT is that of the weights that ship, the rest is new.
+_COMMON: dict[str, Any] = {
+  "model.init_from": "diffpose-small",
+  "train.steps": 500,
+  "train.learning_rate": 7e-4,
+  "train.backbone_factor": 0.5,
+  "train.validation_instances": 200,
+  "train.evaluate_every": 250,
+}
+CONFIG = {PEOPLE: "synthetic_hard", JHMDB: "jhmdb"}
+# The rendered people: more videos than that config's, and shorter.
+VIDEOS: dict[str, Any] = {
+  "data.synthetic.train_videos": 1000,
+  "data.synthetic.val_videos": 240,
+  "data.synthetic.frames": 8,
+}
+COMMON = {PEOPLE: _COMMON | VIDEOS, JHMDB: _COMMON}
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """A training: what it changes of the base config of its data."""
+
+  data: str
+  changes: tuple[tuple[str, Any], ...]
+  seed: int
+
+  @property
+  def name(self) -> str:
+    """Its folder's; the same training in two experiments is one."""
+    parts = [f"{key.split('.')[-1]}={value}" for key, value in self.changes]
+    return "-".join([self.data, *parts, f"seed={self.seed}"])
+
+  @property
+  def values(self) -> dict[str, Any]:
+    """Keys of the config, beside those of the base."""
+    return COMMON[self.data] | dict(self.changes) | {"seed": self.seed}
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+  """A question, the trainings that answer it, and how their poses are read.
+
+  `steps` and `samples` are those of the sampler. Where there are several, each
+  number of steps is read with 1, 2, 4 ... samples; else rows are compared with
+  that many.
+  """
+
+  name: str
+  question: str
+  rows: dict[str, dict[str, Any]]  # name of a row → its changes
+  reference: str  # the row that the others are compared with
+  data: str = PEOPLE
+  seeds: int = 3
+  steps: tuple[int, ...] = (2,)
+  samples: int = 4
+  eta: float = 0.0
+  people: int = 1500  # at most about so many are read
+
+  def runs(self, row: str, seeds: int | None = None) -> list[Run]:
+    """One for each seed."""
+    changes = tuple(sorted(self.rows[row].items()))
+    count = self.seeds if seeds is None else min(seeds, self.seeds)
+    return [Run(self.data, changes, seed) for seed in range(count)]
+
+
+EXPERIMENTS = {
+  e.name: e
+  for e in (
+    Experiment(
+      "ladder",
+      "Do neighbours, diffusion and the lookup each add something?",
+      _LADDER,
+      "temporal",
+    ),
+    Experiment(
+      "span",
+      "How many frames on each side?",
+      {"δ = 0": {"data.span": 0}, "δ = 1": {}}
+      | {f"δ = {span}": {"data.span": span} for span in (2, 3)},
+      "δ = 0",
+    ),
+    Experiment(
+      "aligned",
+      "What share of the clips noised from the network's own estimate?",
+      {
+        "0, as in the paper": {"train.self_aligned": 0.0},
+        "0.5": {},
+        "1": {"train.self_aligned": 1.0},
+      },
+      "0.5",
+      seeds=2,
+    ),
+    Experiment(
+      "signal",
+      "How strong a signal, beside the noise?",
+      {
+        "0.5": {},
+        "1": {"diffusion.signal_scale": 1.0},
+        "2": {"diffusion.signal_scale": 2.0},
+      },
+      "0.5",
+      seeds=2,
+    ),
+    Experiment(
+      "spread",
+      "How wide a target?",
+      {"3 cells": {}, "2 cells": {"diffusion.spread": 2.0}},
+      "3 cells",
+      seeds=2,
+    ),
+    Experiment(
+      "sampling",
+      "Do steps and samples help, and how are samples best merged?",
+      {"full": {}},
+      "full",
+      seeds=1,
+      steps=(1, 2, 4, 8),
+      samples=16,
+      people=500,
+    ),
+    Experiment(
+      "sampling-paper",
+      "The same of a network trained as in the paper (self_aligned 0)",
+      {"self_aligned 0": {"train.self_aligned": 0.0}},
+      "self_aligned 0",
+      seeds=1,
+      steps=(1, 2, 4, 8),
+      samples=16,
+      people=500,
+    ),
+    Experiment(
+      "stochastic",
+      "Do steps with noise of their own (η = 1) help?",
+      {"full": {}},
+      "full",
+      seeds=1,
+      steps=(2, 4, 8),
+      samples=8,
+      eta=1.0,
+      people=500,
+    ),
+    Experiment(
+      "jhmdb",
+      "The ladder on footage",
+      _LADDER,
+      "temporal",
+      data=JHMDB,
+      seeds=1,
+    ),
+  )
+}
