@@ -22,8 +22,8 @@ from diffpose_jax.data import instances as instances_lib
 from diffpose_jax.data import pipeline, prepared
 from diffpose_jax.diffusion import sampler
 from diffpose_jax.evaluation import measure
+from diffpose_jax.inference import adaptive, network
 from diffpose_jax.inference import estimator as estimator_lib
-from diffpose_jax.inference import network
 from diffpose_jax.pose import geometry, heatmap
 
 MERGED = (1, 2, 4, 8, 16)  # samples
@@ -41,6 +41,8 @@ class Reading:
   # medoid of their joints; "sample3" for the third alone.
   found: Found
   spread: dict[int, Float[np.ndarray, "n k"]]  # of all samples, head sizes
+  # Of the first two, over joints, as `--adaptive` has it: share of the crop.
+  first: dict[int, Float[np.ndarray, "n"]]
   video: Int[np.ndarray, "n"]
   cuts: dict[str, Bool[np.ndarray, "n k"]]  # which labelled joints are in each
 
@@ -84,11 +86,15 @@ def read(
       both = joints.setdefault((number, how), _empty(people))
       both[0][rows], both[1][rows] = where, score
   head = measure.heads(split, people)[:, None]
-  spread = {}
+  crop = _crop_heights(people, config)
+  spread, first = {}, {}
   for number in steps:
-    members = [joints[number, f"sample{i}"][0] for i in range(samples)]
-    away = np.stack(members) - np.mean(members, axis=0)
-    spread[number] = np.sqrt((away**2).sum(axis=-1).mean(axis=0)) / head
+    members = np.stack(
+      [joints[number, f"sample{i}"][0] for i in range(samples)]
+    )
+    spread[number] = np.sqrt(_variance(members)) / head
+    two = _variance(members[: adaptive.FIRST]).mean(axis=-1)
+    first[number] = np.sqrt(two) / crop
     _merge_joints(joints, number, samples)
   distance = functools.partial(np.linalg.norm, axis=-1)
   return Reading(
@@ -97,6 +103,7 @@ def read(
       for key, (where, score) in joints.items()
     },
     spread=spread,
+    first=first,
     video=split.frames.video[people.row],
     cuts=_cuts(split, people, head),
   )
@@ -109,6 +116,8 @@ def save(reading: Reading, path: pathlib.Path) -> None:
     arrays[f"found/{number}/{how}"] = np.stack([error, score]).astype("f4")
   for number, spread in reading.spread.items():
     arrays[f"spread/{number}"] = spread.astype("f4")
+  for number, first in reading.first.items():
+    arrays[f"first/{number}"] = first.astype("f4")
   for name, cut in reading.cuts.items():
     arrays[f"cut/{name}"] = cut
   path.parent.mkdir(parents=True, exist_ok=True)
@@ -129,9 +138,24 @@ def load(path: pathlib.Path) -> Reading:
   return Reading(
     found,
     {int(n.split("/")[1]): arrays[n] for n in part("spread")},
+    {int(n.split("/")[1]): arrays[n] for n in part("first")},
     arrays["video"],
     {n.split("/")[1]: arrays[n] for n in part("cut")},
   )
+
+
+def _variance(joints: Float[np.ndarray, "m n k 2"]) -> np.ndarray:
+  """Mean squared distance of members from their mean, [n k]."""
+  away = joints - joints.mean(axis=0)
+  return (away**2).sum(axis=-1).mean(axis=0)
+
+
+def _crop_heights(
+  people: instances_lib.Instances, config: Any
+) -> Float[np.ndarray, "n"]:
+  """Height of each person's crop, in pixels of the picture."""
+  inverse = geometry.invert(instances_lib.crop_affines(people, config))
+  return np.linalg.norm(inverse[:, :2, 1], axis=-1) * config.data.size[0]
 
 
 def _empty(people: instances_lib.Instances) -> tuple[np.ndarray, np.ndarray]:

@@ -9,8 +9,10 @@ import numpy as np
 from benchmarks.experiments import plan, readings, scores, training
 from diffpose_jax.benchmark import machine
 from diffpose_jax.data import strict_json
+from diffpose_jax.inference import adaptive
 
 FOLDER = training.REPO / "benchmarks" / "results" / "experiments"
+_SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0)  # of people who go on
 _WRONG = 0.5  # head sizes: what spread should warn of
 
 
@@ -40,6 +42,7 @@ def made(
   }
   if several:
     content["sampling"] = _sampling(experiment, first)
+    content["adaptive"] = _adaptive(experiment, first)
   return content
 
 
@@ -151,6 +154,42 @@ def _sampling(
       | _beside(reading, None, ones)
       | {"spread": _spread(reading, steps, ones)}
     )
+  return records
+
+
+def _adaptive(
+  experiment: plan.Experiment, reading: readings.Reading
+) -> list[dict[str, Any]]:
+  """What `--adaptive` gives for shares of people who go on after two samples.
+
+  `work` is evaluations of the decoder a person, over those if all had all.
+  """
+  records = []
+  samples, few = experiment.samples, adaptive.FIRST
+  for steps in experiment.steps:
+    for share in _SHARES:
+      threshold = float(np.quantile(reading.first[steps], 1 - share))
+      on = reading.first[steps] > threshold if share < 1 else reading.video >= 0
+      pair = (reading.judged(steps, f"mean{n}") for n in (few, samples))
+      less, more = pair
+      mixed = scores.Judged(
+        np.where(on[:, None], more.error, less.error),
+        np.where(on[:, None], more.score, less.score),
+        reading.video,
+      )
+      records.append(
+        {
+          "steps": steps,
+          "share": share,
+          "threshold": round(threshold, 5),
+          "work": round((few + on.mean() * (samples - few)) / samples, 3),
+          "ap": {
+            cut: _ap(mixed, reading.cuts[cut])
+            for cut in ("all", "hard")
+            if cut in reading.cuts
+          },
+        }
+      )
   return records
 
 

@@ -4,12 +4,12 @@ import concurrent.futures
 import json
 import os
 import pathlib
+import runpy
 import subprocess
 import sys
 from collections.abc import Sequence
 
 from benchmarks.experiments import plan
-from diffpose_jax import config as config_lib
 from diffpose_jax.data import prepare
 from diffpose_jax.inference import workdir
 
@@ -17,14 +17,13 @@ REPO = pathlib.Path(__file__).resolve().parents[2]
 _DONE = "trained.json"  # in a run's folder: it has been trained to its end
 
 
-def people(out: pathlib.Path) -> list[str]:
+def rendered(data: str, out: pathlib.Path) -> list[str]:
   """Flags for the rendered people, who are made first where they must be."""
-  config = config_lib.default()
-  config.data.name = "synthetic"
-  config.data.synthetic.difficulty = "hard"
-  config.update_from_flattened_dict(plan.VIDEOS)
-  folder = prepare.ensure(config, out / "people")
-  source = out / "people" / "source"  # where `ensure` renders to
+  path = REPO / "configs" / f"{plan.CONFIG[data]}.py"
+  config = runpy.run_path(str(path))["get_config"]()
+  config.update_from_flattened_dict(plan.COMMON[data])
+  folder = prepare.ensure(config, out / data)
+  source = out / data / "source"  # where `ensure` renders to
   return [f"--config.data.prepared={folder}", f"--config.data.root={source}"]
 
 

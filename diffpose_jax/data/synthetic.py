@@ -48,6 +48,25 @@ DIFFICULTIES = {
     activities=("stand", "talk", "walk", "walk_talk", "wave", "clap"),
     turned=60.0,
   ),
+  # The same, but in every four frames one or two are blurred or covered: what a
+  # network that finds people well still needs their neighbours for.
+  "hidden": synthetic_scene.Difficulty(
+    people=(1, 1),
+    occluders=(0, 0),
+    motion_blur=0.4,
+    defocus=0.2,
+    camera_motion=0.3,
+    noise=0.3,
+    clutter=0.2,
+    light=0.2,
+    ambiguous=1.0,
+    close=0.0,
+    crowd=0.0,
+    speed=1.0,
+    activities=("stand", "talk", "walk", "walk_talk", "wave", "clap"),
+    turned=60.0,
+    stretch=4,
+  ),
   "easy": synthetic_scene.Difficulty(
     people=(1, 2),
     occluders=(0, 1),

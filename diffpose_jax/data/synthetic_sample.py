@@ -19,13 +19,13 @@ from diffpose_jax.data import (
 )
 
 
-def _events(rng, frames, share):
+def _events(rng, frames, share, stretch):
   """Returns the frames in which a person is blurred or covered."""
   events = {}
-  for start in range(0, frames, 8):
+  for start in range(0, frames, stretch):
     if rng.random() >= share:
       continue
-    first = start + int(rng.integers(0, 8))
+    first = start + int(rng.integers(0, stretch))
     kind = ("blur", "smear", "cover", "cover")[rng.integers(4)]
     size = {
       "blur": rng.uniform(0.018, 0.035),
@@ -79,7 +79,7 @@ def _actor(rng, times, name, place, pixels, difficulty):
     motion=motion,
     world=_world_bone(motion, held),
     sigma=float(difficulty.defocus * abs(rng.normal(0, 0.004)) * pixels),
-    events=_events(rng, frames, difficulty.ambiguous),
+    events=_events(rng, frames, difficulty.ambiguous, difficulty.stretch),
     cover=synthetic_textures.patch(rng),
   )
 

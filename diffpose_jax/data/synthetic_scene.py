@@ -24,9 +24,9 @@ class Difficulty:
 
   `people` and `occluders`: fewest and most per video. From 0 (none) upwards:
   `motion_blur`, `defocus`, `camera_motion`, `noise`, `clutter` (of the
-  background), `light` (its change over time). `ambiguous`: share of 8-frame
-  stretches in which one or two frames of a person are blurred or covered
-  while their neighbours are not. `close`: share of videos with an upper body
+  background), `light` (its change over time). `ambiguous`: share of the
+  stretches, of `stretch` frames, in which one or two frames of a person are
+  blurred or covered while their neighbours are not. `close`: share of videos with an upper body
   only. `crowd`: share with unlabelled people in an ignore region. `speed`:
   pace of the movements. `activities`: what people do; empty for everything.
   `turned`: largest angle from facing the camera at the start, degrees.
@@ -46,6 +46,7 @@ class Difficulty:
   speed: float
   activities: tuple[str, ...] = ()
   turned: float = 180.0
+  stretch: int = 8
 
 
 @dataclasses.dataclass(frozen=True)

@@ -77,6 +77,7 @@ def test_a_reading_comes_back_as_it_was_written(tmp_path):
   reading = readings.Reading(
     found={(2, "mean4"): (error, score), (1, "sample0"): (score, error)},
     spread={2: error},
+    first={2: error[:, 0]},
     video=np.arange(5),
     cuts={"all": error > 0.3},
   )
@@ -86,6 +87,7 @@ def test_a_reading_comes_back_as_it_was_written(tmp_path):
   for key, pair in reading.found.items():
     np.testing.assert_array_equal(found.found[key], pair)
   np.testing.assert_array_equal(found.spread[2], error)
+  np.testing.assert_array_equal(found.first[2], error[:, 0])
   np.testing.assert_array_equal(found.cuts["all"], error > 0.3)
   judged = found.judged(2, "mean4")
   np.testing.assert_array_equal(judged.error, error)
