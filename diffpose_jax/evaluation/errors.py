@@ -60,6 +60,7 @@ def find(
       samples=samples,
       heatmap=estimates.shape[person, joint].astype(np.float64),
       side=side[person],
+      peak=measure.peaks(people, estimates)[person, joint].astype(np.float64),
     ),
     video=split.frames.video[people.row[person]],
     head=(measure.heads(split, people) / side)[person],
@@ -180,6 +181,8 @@ def calibrate(
   Raises ValueError where a half has too few joints.
   """
   joints, first = found.joints, half(split, found)
+  head = head_share(found)
+  near = reach(joints, head)
   for part in (first, ~first):
     if part.sum() < fitting.LEAST:
       raise ValueError(
@@ -198,9 +201,9 @@ def calibrate(
     held_out[method] = float(np.mean(scores))
   best = min(held_out, key=lambda method: held_out[method])
   return calibration.Calibration(
-    factors={method: fitting.fit(joints, method) for method in held_out},
+    factors={method: fitting.fit(joints, method, near) for method in held_out},
     best=best,
-    head=head_share(found),
+    head=head,
     weights_sha256=protocol["weights_sha256"],
     sampling={key: protocol[key] for key in calibration.SAMPLING},
     fitted_on={
@@ -218,6 +221,7 @@ def summary(result: Mapping[str, Any]) -> metric.Table:
       "NLL": scores["nll"],
       "ECE": scores["ece"],
       "Brier": scores["brier"],
+      "AUROC": scores["auroc"],
       "in 50 %": scores["coverage"]["0.5"],
       "in 90 %": scores["coverage"]["0.9"],
       "rank corr.": scores["rank_correlation"],

@@ -130,7 +130,22 @@ def state(
 ) -> calibration.Stated:
   """What is known of the estimates' errors; see `calibration.state`."""
   side = (people.box[:, 2:] - people.box[:, :2]).max(axis=1)
-  return calibration.state(estimates.samples, estimates.shape, side, calibrated)
+  return calibration.state(
+    estimates.samples,
+    estimates.shape,
+    side,
+    peaks(people, estimates),
+    calibrated,
+  )
+
+
+def peaks(
+  people: instances_lib.Instances, estimates: Estimates
+) -> Float[np.ndarray, "n k"]:
+  """Peaks of the mean heatmaps: scores without those of the boxes."""
+  box = people.score[:, None]
+  safe = np.where(box > 0, box, 1)
+  return np.clip(np.where(box > 0, estimates.score / safe, 0), 0, 1)
 
 
 def to_videos(

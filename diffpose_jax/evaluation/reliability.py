@@ -31,7 +31,8 @@ def scores(
   Returns:
     `nll`; `reliability`: mean predicted probability, observed share and count
     in ten bins; `ece`: their mean absolute difference, weighted by count;
-    `brier`; `sharpness`: median of the geometric mean of the axes over the box
+    `brier`; `auroc`, the chance that a wrong joint is stated less probable than
+    a right one, null where there are none of either; `sharpness`: median of the geometric mean of the axes over the box
     side, and the standard deviation of the probabilities; `coverage` of 50 %
     and 90 % regions; `spread`: spread and root mean square error over the box
     side in ten bins of equal count; `rank_correlation` (Spearman) of the two.
@@ -39,7 +40,7 @@ def scores(
   scale = factors.scale(joints)
   length = np.linalg.norm(joints.error, axis=1)
   right = length <= reach
-  predicted = uncertainty.within(scale, reach, factors.tail)
+  predicted = factors.within(scale, reach)
   curve = reliability(predicted, right)
   count = np.array(curve["count"])
   gap = np.abs(np.array(curve["predicted"]) - np.array(curve["observed"]))
@@ -51,6 +52,7 @@ def scores(
     "reliability": curve,
     "ece": float(np.sum(gap * count) / np.sum(count)),
     "brier": float(np.mean(np.square(predicted - right))),
+    "auroc": _auroc(predicted, right),
     "sharpness": {
       "spread": float(np.median(spread)),
       "probability": float(np.std(predicted)),
@@ -64,6 +66,17 @@ def scores(
     "spread": _by_spread(spread, error),
     "rank_correlation": _rank_correlation(spread, error),
   }
+
+
+def _auroc(
+  predicted: Float[np.ndarray, "n"], right: Bool[np.ndarray, "n"]
+) -> float | None:
+  """Ties count half."""
+  count = int(right.sum())
+  if not 0 < count < len(right):
+    return None
+  above = stats.rankdata(predicted)[right].sum() - count * (count + 1) / 2
+  return float(above / (count * (len(right) - count)))
 
 
 def reliability(

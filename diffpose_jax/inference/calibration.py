@@ -3,12 +3,15 @@
 A joint's error is modelled as a two-dimensional Student distribution about the
 estimate with scale
 
-  S = s V_samples + h V_heatmap + f L² I
+  S = s V_samples + h V_heatmap + f exp(-p peak) L² I
 
 V_samples being the covariance of the ensemble's joints, V_heatmap the second
-moments of the mean heatmap, and L the longer side of the person's box. The
-factors s, h, f >= 0 and the tail are fitted by maximum likelihood. The three
-methods differ in what they may use: `samples` (h = 0), `heatmap` (s = 0), or
+moments of the mean heatmap and peak its height, and L the longer side of the
+person's box. The factors s, h, f, p >= 0 and the tail are fitted by maximum
+likelihood. Then a line in the log-odds is fitted to the probability P of an
+error of at most half a head: logit P' = slope logit P + shift, since one tail
+does not hold for joints that are nearly right and for those that are elsewhere.
+Source: Platt 1999, for the line. The three methods differ in what they may use: `samples` (h = 0), `heatmap` (s = 0), or
 `both`. The one with the best likelihood on people that were not fitted on is
 the one that is shipped.
 """
@@ -21,6 +24,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
+from scipy import special
 
 from diffpose_jax.data import strict_json
 from diffpose_jax.inference import pack_file
@@ -32,6 +36,7 @@ METHODS = ("samples", "heatmap", "both")
 SAMPLING = ("steps", "samples", "flip", "eta", "solver", "adaptive", "decode")
 _OLDER = {"solver": "ddim", "adaptive": 0.0}  # where it does not say
 _FLOOR = 1e-8  # of L²: so that S is never singular
+_SURE = 1e-6  # nothing is surer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +47,7 @@ class Joints:
   samples: Float[np.ndarray, "n 2 2"] | None  # None: one member, no spread
   heatmap: Float[np.ndarray, "n 2 2"]
   side: Float[np.ndarray, "n"]  # L, the longer side of the person's box
+  peak: Float[np.ndarray, "n"]  # of the mean heatmap, in [0, 1]
 
   def __len__(self) -> int:
     return len(self.side)
@@ -55,7 +61,11 @@ class Joints:
     """Some of the rows."""
     samples = None if self.samples is None else self.samples[which]
     return Joints(
-      self.error[which], samples, self.heatmap[which], self.side[which]
+      self.error[which],
+      samples,
+      self.heatmap[which],
+      self.side[which],
+      self.peak[which],
     )
 
 
@@ -67,14 +77,30 @@ class Factors:
   heatmap: float
   floor: float
   tail: float
+  peak: float = 0.0
+  slope: float = 1.0
+  shift: float = 0.0
 
   def scale(self, joints: Joints) -> Float[np.ndarray, "n 2 2"]:
     """S of each joint."""
-    floor = (self.floor + _FLOOR) * np.square(joints.side)
+    floor = self.floor * np.exp(-self.peak * joints.peak) + _FLOOR
+    floor = floor * np.square(joints.side)
     scale = floor[:, None, None] * np.eye(2) + self.heatmap * joints.heatmap
     if joints.samples is not None:
       scale = scale + self.samples * joints.samples
     return scale
+
+  def within(
+    self, scale: Float[np.ndarray, "n 2 2"], reach: Float[np.ndarray, "n"]
+  ) -> Float[np.ndarray, "n"]:
+    """Probability that an error of such a scale is at most `reach` long."""
+    found = uncertainty.within(scale, reach, self.tail)
+    return special.expit(self.slope * log_odds(found) + self.shift)
+
+
+def log_odds(probability: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
+  """Of probabilities; finite also for 0 and 1."""
+  return special.logit(np.clip(probability, _SURE, 1 - _SURE))
 
 
 # As the methods are without any fit: the spread is taken for the covariance.
@@ -128,12 +154,15 @@ def read(weights: pathlib.Path) -> Calibration | None:
     return None
   keys = tuple(field.name for field in dataclasses.fields(Calibration))
   content = strict_json.require(content, keys, str(path))
-  names = [field.name for field in dataclasses.fields(Factors)]
+  fields = dataclasses.fields(Factors)
+  needed = [f.name for f in fields if f.default is dataclasses.MISSING]
   factors = {}
   for method, values in content["factors"].items():
-    strict_json.require(values, tuple(names), f"{path}: factors: {method}")
+    strict_json.require(values, tuple(needed), f"{path}: factors: {method}")
     values = values | {"tail": values["tail"] or math.inf}
-    factors[method] = Factors(**{name: float(values[name]) for name in names})
+    # Older ones know no more than what is needed.
+    given = [f.name for f in fields if f.name in values]
+    factors[method] = Factors(**{name: float(values[name]) for name in given})
   known: dict[str, Any] = {key: content[key] for key in keys}
   known["factors"] = factors
   return Calibration(**known)
@@ -195,6 +224,7 @@ def state(
   samples: Float[np.ndarray, "m n k 2"],
   shape: Float[np.ndarray, "n k 2 2"],
   side: Float[np.ndarray, "n"],
+  peak: Float[np.ndarray, "n k"],
   calibrated: Calibration | None,
 ) -> Stated:
   """What is known of the errors of estimates.
@@ -203,6 +233,7 @@ def state(
     samples: joints of each ensemble member, picture pixels.
     shape: second moments of the mean heatmaps, picture pixels².
     side: longer sides of the people's boxes.
+    peak: of the mean heatmaps, without the scores of boxes.
     calibrated: of this way of sampling, if any; else the raw spread stands for
       the covariance.
   """
@@ -219,6 +250,7 @@ def state(
     spread,
     shape.reshape(-1, 2, 2).astype(np.float64),
     sides,
+    peak.reshape(-1).astype(np.float64),
   )
   if calibrated is None:
     factors, head = RAW["both" if several else "heatmap"], None
@@ -229,9 +261,7 @@ def state(
   if head is not None:
     known = np.isfinite(scale).all(axis=(1, 2))
     within = np.full(len(scale), np.nan)
-    within[known] = uncertainty.within(
-      scale[known], 0.5 * head * sides[known], factors.tail
-    )
+    within[known] = factors.within(scale[known], 0.5 * head * sides[known])
     within = within.reshape(people, count)
   return Stated(scale.reshape(people, count, 2, 2), within)
 

@@ -124,6 +124,7 @@ def people(
     samples,
     uncertainty.carried(to_picture[:, None, :, :2], poses.shape),
     (boxes[:, 2:] - boxes[:, :2]).max(axis=1),
+    poses.score,
     calibrated,
   )
   # Other channels (PoseTrack's ears) never saw a label: what they say is no

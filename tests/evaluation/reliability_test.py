@@ -15,6 +15,7 @@ def _isotropic(rng, count, factor=1.0):
     samples=None,
     heatmap=factor * np.square(sigma)[:, None, None] * np.eye(2),
     side=np.full(count, 100.0),
+    peak=np.ones(count),
   )
 
 
@@ -39,6 +40,14 @@ def test_a_true_statement_is_reliable():
     spread["error"], np.sqrt(2) * np.array(spread["spread"]), rtol=0.04
   )
   assert got["rank_correlation"] > 0.5
+  # By hand: over pairs of a right and a wrong joint, the wrong one's sigma is
+  # larger.
+  sigma = np.sqrt(joints.heatmap[:2000, 0, 0])
+  right = np.linalg.norm(joints.error[:2000], axis=1) <= 7
+  above = np.mean(sigma[~right][:, None] > sigma[right][None])
+  some = joints.take(np.arange(count) < 2000)
+  few = reliability.scores(some, RAW, np.full(2000, 7.0))
+  assert few["auroc"] == pytest.approx(above, abs=1e-3)
 
 
 def test_overconfidence_is_seen():
@@ -57,7 +66,11 @@ def test_a_constant_statement_has_the_error_of_its_mean():
   error = np.zeros((count, 2))
   error[:300, 0] = 99.0
   joints = calibration.Joints(
-    error, None, np.tile(np.eye(2), (count, 1, 1)), np.full(count, 10.0)
+    error,
+    None,
+    np.tile(np.eye(2), (count, 1, 1)),
+    np.full(count, 10.0),
+    np.ones(count),
   )
   got = reliability.scores(joints, RAW, np.full(count, 1.5))
   p = 1 - math.exp(-(1.5**2) / 2)
@@ -67,6 +80,7 @@ def test_a_constant_statement_has_the_error_of_its_mean():
   assert got["sharpness"]["probability"] == pytest.approx(0, abs=1e-9)
   assert got["sharpness"]["spread"] == pytest.approx(0.1, rel=1e-5)
   assert got["rank_correlation"] is None
+  assert got["auroc"] == pytest.approx(0.5)
 
 
 def test_reliability_bins_by_hand():

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import math
 
@@ -26,6 +27,7 @@ def test_likelihood_by_hand():
     samples=None,
     heatmap=np.array([4 * np.eye(2)]),
     side=np.array([10.0]),
+    peak=np.array([0.5]),
   )
   gauss = Factors(0.0, 1.0, 0.0, math.inf)
   # S = 4 I and error 5: density exp(-25 / 8) / (2 pi 4), times 10² as shares.
@@ -35,13 +37,20 @@ def test_likelihood_by_hand():
   wide = Factors(0.0, 1.0, 0.05, math.inf)
   want = 25 / 18 + math.log(2 * math.pi * 9) - 2 * math.log(10)
   assert calibration.nll(joints, wide) == pytest.approx(want, abs=1e-6)
+  # The same: a floor of 0.05 e, of which a peak of 0.5 leaves 0.05.
+  high = Factors(0.0, 1.0, 0.05 * math.e, math.inf, peak=2.0)
+  assert calibration.nll(joints, high) == pytest.approx(want, abs=1e-6)
 
 
 @pytest.mark.parametrize("ensemble", [False, True])
 def test_without_an_ensemble_only_the_heatmap_is_left(ensemble):
   shapes = np.ones((7, 2, 2))
   joints = Joints(
-    np.ones((7, 2)), shapes if ensemble else None, shapes, np.ones(7)
+    np.ones((7, 2)),
+    shapes if ensemble else None,
+    shapes,
+    np.ones(7),
+    np.ones(7),
   )
   known = ("samples", "heatmap", "both")
   assert joints.methods == (known if ensemble else ("heatmap",))
@@ -98,11 +107,12 @@ def test_what_is_stated_of_each_joint():
   shape[1, 2] = np.nan
   samples = np.zeros((5, 2, 3, 2))
   side = np.array([100.0, 50.0])
-  raw = calibration.state(samples, shape, side, None)
+  peak = np.full((2, 3), 0.5)
+  raw = calibration.state(samples, shape, side, peak, None)
   assert raw.within is None
   np.testing.assert_allclose(raw.scale[0, 0], np.diag([4, 9]), atol=1e-3)
   assert np.isnan(raw.scale[1, 2]).all()
-  got = calibration.state(samples, shape, side, _calibration())
+  got = calibration.state(samples, shape, side, peak, _calibration())
   # heatmap + 0.1 side²: 1004 and 1009; 254 and 259.
   np.testing.assert_allclose(got.scale[0, 0], np.diag([1004, 1009]), rtol=1e-4)
   np.testing.assert_allclose(got.scale[1, 0], np.diag([254, 259]), rtol=1e-4)
@@ -110,8 +120,30 @@ def test_what_is_stated_of_each_joint():
   # Half a head of 15 pixels, and nearly a circle.
   want = 1 - math.exp(-(7.5**2) / (2 * math.sqrt(1004 * 1009)))
   assert got.within[0, 1] == pytest.approx(want, rel=1e-3)
+  found = _calibration()
+  lined = dataclasses.replace(found.factors["heatmap"], slope=0.5, shift=0.2)
+  found = dataclasses.replace(found, factors={"heatmap": lined})
+  odds = 0.5 * math.log(want / (1 - want)) + 0.2
+  got = calibration.state(samples, shape, side, peak, found)
+  assert got.within is not None
+  assert got.within[0, 1] == pytest.approx(1 / (1 + math.exp(-odds)), rel=1e-3)
   assert calibration.describe(_calibration())["uncertainty"].endswith("heatmap")
   assert "not calibrated" in calibration.describe(None)["uncertainty"]
+
+
+def test_one_of_an_older_version_knows_neither_peak_nor_line(tmp_path):
+  path = _calibration().save(tmp_path)
+  content = json.loads(path.read_text())
+  for factors in content["factors"].values():
+    for name in ("peak", "slope", "shift"):
+      del factors[name]
+  for name in ("solver", "adaptive"):
+    del content["sampling"][name]
+  path.write_text(json.dumps(content))
+  found = calibration.load(tmp_path, PROTOCOL)
+  assert found is not None and found.factors == _calibration().factors
+  with pytest.raises(ValueError, match="fitted with solver ddim, not dpm2m"):
+    calibration.load(tmp_path, PROTOCOL | {"solver": "dpm2m"})
 
 
 def test_an_unfit_calibration_is_told_and_not_used(tmp_path):
