@@ -13,6 +13,7 @@ import pathlib
 import tempfile
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import cv2
 import numpy as np
@@ -29,19 +30,19 @@ def pictures(size: tuple[int, int]) -> list[np.ndarray]:
   margin = 8 * FRAMES
   wide = (size[0] + margin, size[1] + margin, 3)
   texture = rng.integers(0, 256, wide, np.uint8)
-  texture = cv2.normalize(
-    cv2.GaussianBlur(texture, (0, 0), 4), None, 0, 255, cv2.NORM_MINMAX
-  )
+  texture = cv2.GaussianBlur(texture, (0, 0), 4).astype(np.float32)
+  low, high = texture.min(), texture.max()
+  texture = 255 * (texture - low) / (high - low)
   result = []
   for number in range(FRAMES):
     y, x = 3 * number, 7 * number
-    frame = texture[y : y + size[0], x : x + size[1]].astype(np.float32)
-    frame += rng.normal(0, 3, frame.shape)
+    frame = texture[y : y + size[0], x : x + size[1]]
+    frame = frame + rng.normal(0, 3, frame.shape)
     result.append(np.clip(frame, 0, 255).astype(np.uint8))
   return result
 
 
-def encoders() -> Iterator[tuple[str, object, str, str]]:
+def encoders() -> Iterator[tuple[str, Any, str, str]]:
   """(name, backend, suffix, OpenCV's codec or nothing)."""
   yield "OpenCV, VP8", video_opencv, ".webm", "VP80"
   yield "OpenCV, VP9", video_opencv, ".webm", "VP90"

@@ -23,6 +23,7 @@ from jax.experimental import topologies
 
 from diffpose_jax import config as config_lib
 from diffpose_jax.inference import estimator, network
+from diffpose_jax.inference import sampling as sampling_lib
 from diffpose_jax.model import sharding
 from diffpose_jax.pose.skeleton import POSETRACK
 from diffpose_jax.training import optim
@@ -66,7 +67,7 @@ def train_step(config: Any, mesh: jax.sharding.Mesh) -> tuple[Any, int]:
 
 def sampler(config: Any, mesh: jax.sharding.Mesh) -> tuple[Any, int]:
   """The lowered sampling of an ensemble, and the bytes of the weights."""
-  options = estimator.options_of(
+  options = sampling_lib.options_of(
     config, steps=None, samples=None, flip=None, seed=None, eta=None
   )
   params = jax.eval_shape(
@@ -83,7 +84,7 @@ def sampler(config: Any, mesh: jax.sharding.Mesh) -> tuple[Any, int]:
       functools.partial(estimator._estimate, config, POSETRACK, options),
       mesh,
       clips_in=(None, 0, None),
-      clips_out=estimator.CLIPS_OUT,
+      clips_out=sampling_lib.CLIPS_OUT,
     ),
     in_shardings=(places, sharding.split(mesh), everywhere),
   )

@@ -30,6 +30,7 @@ from diffpose_jax.inference import (
   shipped,
 )
 from diffpose_jax.inference import estimator as estimator_lib
+from diffpose_jax.inference import sampling as sampling_lib
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +108,7 @@ class DiffPose:
       ValueError: there are no such weights, they are damaged, or an option is
         unknown or out of range.
     """
-    known = [field.name for field in dataclasses.fields(estimator_lib.Options)]
+    known = [field.name for field in dataclasses.fields(sampling_lib.Options)]
     for name in sampling:
       if name not in known:
         raise ValueError(

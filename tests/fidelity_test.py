@@ -113,7 +113,8 @@ import pytest
 from diffpose_jax import config as config_lib
 from diffpose_jax.diffusion import process, sampler
 from diffpose_jax.evaluation import metric
-from diffpose_jax.inference import estimator, network
+from diffpose_jax.inference import network
+from diffpose_jax.inference import sampling as sampling_lib
 from diffpose_jax.model import pose_decoder, strl, vit
 from diffpose_jax.pose import geometry
 from diffpose_jax.pose.skeleton import POSETRACK
@@ -224,12 +225,12 @@ def test_the_encoder_runs_once_and_the_decoder_steps_times_samples(
   )
   init = functools.partial(network.init_params, config, POSETRACK)
   params = jax.jit(init)(jax.random.key(0))
-  options = estimator.Options(steps, samples, flip=False, seed=0, eta=0.0)
+  options = sampling_lib.Options(steps, samples, flip=False, seed=0, eta=0.0)
   times = jnp.asarray(sampler.time_grid(steps, 4))
 
   @jax.jit
   def run(params, frames, noise_id):
-    return estimator.heatmaps(
+    return sampling_lib.heatmaps(
       config, POSETRACK, params, frames, noise_id, (times, steps), options
     )
 
@@ -287,7 +288,7 @@ def test_copies_of_one_sample_are_that_sample():
   times = jnp.asarray(sampler.time_grid(3, 4))
   one = sampler.sample(denoise, keys, (5, 7, 3), times, 3)
   copies = jnp.stack([one] * 4)
-  np.testing.assert_array_equal(estimator.merge(copies), one)
+  np.testing.assert_array_equal(sampling_lib.merge(copies), one)
 
 
 ROWS: dict[str, tuple[Any, ...]] = {

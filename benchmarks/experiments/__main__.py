@@ -34,12 +34,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
   given = parser.parse_args(arguments)
   out = given.out.resolve()
   chosen = [plan.EXPERIMENTS[name] for name in given.experiments]
-  if given.jhmdb is None and any(e.data == plan.JHMDB for e in chosen):
-    parser.error("--jhmdb: where JHMDB is")
+  jhmdb: pathlib.Path | None = given.jhmdb
   compile_cache.use()
   for experiment in chosen:
     if experiment.data == plan.JHMDB:
-      data = [f"--config.data.root={given.jhmdb.resolve()}"]
+      if jhmdb is None:
+        parser.error("--jhmdb: where JHMDB is")
+      data = [f"--config.data.root={jhmdb.resolve()}"]
     else:
       data = training.rendered(experiment.data, out)
     runs = [

@@ -13,7 +13,7 @@ _BLUE, _ORANGE = "#2b6cb0", "#dd6b20"
 
 def write(content: dict[str, Any], path: pathlib.Path) -> None:
   """Writes the picture of a result as SVG."""
-  options = {"svg.hashsalt": content["name"], "font.size": 9}
+  options: Any = {"svg.hashsalt": content["name"], "font.size": 9}
   with plt.rc_context(options):
     figure, axes = plt.subplots(1, 2, figsize=(8, 3), layout="constrained")
     draw = _sampling if "sampling" in content else _rows

@@ -24,6 +24,7 @@ from diffpose_jax.diffusion import sampler
 from diffpose_jax.evaluation import measure
 from diffpose_jax.inference import adaptive, network
 from diffpose_jax.inference import estimator as estimator_lib
+from diffpose_jax.inference import sampling as sampling_lib
 from diffpose_jax.pose import geometry, heatmap
 
 MERGED = (1, 2, 4, 8, 16)  # samples
@@ -230,7 +231,7 @@ def _programs(estimator: estimator_lib.Estimator) -> tuple[Any, Any]:
   params = jax.device_put(estimator.params, jax.devices()[0])
 
   def sample(features, noise_id, walk):
-    maps = estimator_lib.sampled(
+    maps = sampling_lib.sampled(
       *(config, skeleton, params, [features], noise_id, walk),
       estimator.options,
     )

@@ -71,22 +71,25 @@ def interval(
   """
   rng = np.random.default_rng(seed)
   videos = int(judged[0].video.max()) + 1
-  sides = [[(one.video, _ranked(one, chosen)) for one in judged]]
-  if reference is not None:
-    sides.append([(one.video, _ranked(one, chosen)) for one in reference])
+  sides = [
+    [(one.video, _ranked(one, chosen)) for one in side]
+    for side in (judged, reference)
+    if side is not None
+  ]
   found = []
   for _ in range(_ROUNDS):
     count = np.bincount(rng.integers(videos, size=videos), minlength=videos)
     means = []
     for side in sides:
       drawn = rng.integers(len(side), size=len(side))
-      means.append(np.mean([_mean(*side[i], count) for i in drawn]))
+      means.append(np.mean([_mean(side[i], count) for i in drawn]))
     found.append(means[0] - means[1] if len(means) == 2 else means[0])
   low, high = np.nanpercentile(found, [2.5, 97.5])
   return float(low), float(high)
 
 
-def _mean(video, ranked, count) -> float:
+def _mean(one, count) -> float:
+  video, ranked = one
   areas = [_area(rows, right, count[video]) for rows, right in ranked]
   return 100 * float(np.nanmean(areas)) if areas else float("nan")
 

@@ -105,7 +105,7 @@ def _row(experiment, name, loaded, out, seeds) -> dict[str, Any]:
   for cut, chosen in cuts.items():
     ap = [run["ap"][cut] for run in row["runs"]]
     low, high = scores.interval(mine, chosen)
-    row["ap"][cut] = _numbers(np.mean(ap), low, high)
+    row["ap"][cut] = _numbers(float(np.mean(ap)), low, high)
     if name != experiment.reference:
       other = [_ap(judged, chosen) for judged in theirs]
       gained = float(np.mean(ap)) - float(np.mean(other))

@@ -17,6 +17,7 @@ import numpy as np
 from diffpose_jax import config as config_lib
 from diffpose_jax.benchmark import subject, training
 from diffpose_jax.inference import estimator
+from diffpose_jax.inference import sampling as sampling_lib
 from diffpose_jax.pose import heatmap
 from diffpose_jax.training import optim
 from diffpose_jax.training import step as step_lib
@@ -181,7 +182,9 @@ def nan_sample(column: Column, base: pathlib.Path, count: int) -> Cases:
 def _our_joints(maps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   """By our estimator, whose network gives these maps."""
   config = tiny_config()
-  options = estimator.Options(steps=1, samples=3, flip=False, seed=0, eta=0.0)
+  options = sampling_lib.Options(
+    steps=1, samples=3, flip=False, seed=0, eta=0.0
+  )
   with mock.patch.object(estimator, "heatmaps", return_value=jnp.asarray(maps)):
     mesh = jax.make_mesh(
       (1, 1, 1),

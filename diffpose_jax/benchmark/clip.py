@@ -16,7 +16,7 @@ from diffpose_jax.benchmark import subject as subject_lib
 from diffpose_jax.benchmark.result import Bar, Row
 from diffpose_jax.benchmark.subject import blocking
 from diffpose_jax.diffusion import sampler
-from diffpose_jax.inference import estimator
+from diffpose_jax.inference import sampling as sampling_lib
 
 GRID = tuple((steps, samples) for steps in (1, 4) for samples in (1, 4, 10))
 LENGTHS = (1, 8)  # of the walks whose compilation is timed
@@ -87,7 +87,7 @@ class Clip:
     subject = self.subject
     leaves, tree = jax.tree.flatten(self.features)
 
-    def run(params, leaves, noise_id, walk: estimator.Walk):
+    def run(params, leaves, noise_id, walk: sampling_lib.Walk):
       features = tree.unflatten(leaves)
 
       def denoise(noisy, time):

@@ -14,6 +14,7 @@ from diffpose_jax.benchmark import compiling, measure, training
 from diffpose_jax.benchmark import subject as subject_lib
 from diffpose_jax.benchmark.result import Bar, Row
 from diffpose_jax.inference import estimator
+from diffpose_jax.inference import sampling as sampling_lib
 from diffpose_jax.model import sharding
 from diffpose_jax.training import optim
 from diffpose_jax.training import step as step_lib
@@ -98,7 +99,7 @@ def _training(subject: subject_lib.Subject) -> Callable[[int], None]:
 def _predictions(subject: subject_lib.Subject) -> Callable[[int], None]:
   """A call of the estimator, with another number of clips and steps each."""
   config = subject.config
-  options = estimator.options_of(config, steps=1, samples=2, adaptive=0.0)
+  options = sampling_lib.options_of(config, steps=1, samples=2, adaptive=0.0)
   params = jax.device_put(subject.params, sharding.replicated(sharding.mesh()))
   one = estimator.Estimator(config, subject_lib.SKELETON, params, options)
   lengths = range(1, min(4, config.evaluate.max_steps) + 1)

@@ -12,7 +12,8 @@ import numpy as np
 
 from diffpose_jax import config as config_lib
 from diffpose_jax.diffusion import sampler
-from diffpose_jax.inference import estimator, network
+from diffpose_jax.inference import network
+from diffpose_jax.inference import sampling as sampling_lib
 from diffpose_jax.model import diffpose, flops
 from diffpose_jax.pose import skeleton as skeletons
 
@@ -94,12 +95,12 @@ class Subject:
 
   def whole(self, samples: int) -> Callable[..., jax.Array]:
     """The function (params, frames, noise ids, walk) → every sample's maps."""
-    options = estimator.Options(
+    options = sampling_lib.Options(
       steps=1, samples=samples, flip=False, seed=0, eta=0.0
     )
 
     def run(params, frames, noise_id, walk):
-      return estimator.heatmaps(
+      return sampling_lib.heatmaps(
         self.config, SKELETON, params, frames, noise_id, walk, options
       )
 

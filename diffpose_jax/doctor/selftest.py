@@ -15,6 +15,7 @@ from diffpose_jax import config as config_lib
 from diffpose_jax.doctor import finding
 from diffpose_jax.inference import estimator as estimator_lib
 from diffpose_jax.inference import network
+from diffpose_jax.inference import sampling as sampling_lib
 from diffpose_jax.model import sharding
 from diffpose_jax.pose import skeleton
 from diffpose_jax.weights import packed
@@ -72,7 +73,7 @@ def _network() -> str:
     lambda leaf: jnp.asarray(0.1 * rng.standard_normal(leaf.shape), leaf.dtype),
     jax.eval_shape(init, jax.random.key(0)),
   )
-  options = estimator_lib.Options(2, 2, False, 0, 0.0)
+  options = sampling_lib.Options(2, 2, False, 0, 0.0)
   estimator = estimator_lib.Estimator(
     config, skeleton.POSETRACK, params, options
   )

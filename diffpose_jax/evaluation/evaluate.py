@@ -33,6 +33,7 @@ from diffpose_jax.evaluation import (
 from diffpose_jax.evaluation import report as report_lib
 from diffpose_jax.inference import adaptive, calibration, draw
 from diffpose_jax.inference import estimator as estimator_lib
+from diffpose_jax.inference import sampling as sampling_lib
 from diffpose_jax.inference import workdir as run_folder
 from diffpose_jax.model import hosts
 
@@ -83,7 +84,7 @@ def evaluate_weights(
     dump: folder for the predictions as PoseTrack18 JSON, if any.
     report: HTML page to write, if any.
     metrics: names, see `registry.names`.
-    **others: fields of `estimator.Options`, the config's if not given. And
+    **others: fields of `sampling.Options`, the config's if not given. And
       rules of `matching.Case`.
 
   Raises:
@@ -171,7 +172,7 @@ def _data(
 
 def sampling(options: dict[str, Any]) -> dict[str, Any]:
   """The options of sampling, which are taken out; None for those not given."""
-  names = [field.name for field in dataclasses.fields(estimator_lib.Options)]
+  names = [field.name for field in dataclasses.fields(sampling_lib.Options)]
   return {name: options.pop(name, None) for name in names}
 
 

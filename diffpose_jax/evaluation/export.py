@@ -19,6 +19,7 @@ from diffpose_jax.diffusion import sampler
 from diffpose_jax.evaluation import pack
 from diffpose_jax.inference import bundle, network, pack_file, run_bundle
 from diffpose_jax.inference import estimator as estimator_lib
+from diffpose_jax.inference import sampling as sampling_lib
 
 
 def main(*, weights: pathlib.Path, out: pathlib.Path) -> pack.Loss:
@@ -91,7 +92,7 @@ def _programs(live: estimator_lib.Estimator) -> dict[str, bytes]:
     return clean, sampler.ddim_step(noisy, clean, between, None, process)
 
   def read(maps):
-    return estimator_lib.read(config, maps)[:3]
+    return sampling_lib.read(config, maps)[:3]
 
   b, m = jax_export.symbolic_shape("b, m")
   many = lambda shape: _like(shape, (b, *shape.shape[1:]))  # noqa: E731

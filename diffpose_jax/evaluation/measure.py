@@ -19,6 +19,7 @@ from diffpose_jax.evaluation import pck as pck_lib
 from diffpose_jax.evaluation.metrics import ap as ap_lib
 from diffpose_jax.inference import calibration
 from diffpose_jax.inference import estimator as estimator_lib
+from diffpose_jax.inference import sampling as sampling_lib
 from diffpose_jax.model import hosts
 from diffpose_jax.pose import geometry, uncertainty
 
@@ -321,7 +322,7 @@ class Validation:
     self._truth, self._people = evenly(
       split, people, config.train.validation_instances
     )
-    options = estimator_lib.options_of(
+    options = sampling_lib.options_of(
       config, steps=1, samples=1, flip=False, eta=0.0, adaptive=0.0
     )
     self._estimator = estimator_lib.Estimator(

@@ -10,6 +10,7 @@ from jaxtyping import Float, UInt8, UInt32
 from diffpose_jax.data import pyramid
 from diffpose_jax.inference import calibration
 from diffpose_jax.inference import estimator as estimator_lib
+from diffpose_jax.inference import poses as poses_lib
 from diffpose_jax.pose import geometry, uncertainty
 from diffpose_jax.pose import skeleton as skeletons
 
@@ -87,7 +88,7 @@ def estimate(
     size = next(fits) if alone else None
     begun.append(estimator.start(clips, noise_id[i : i + batch], size=size))
   return people(
-    estimator_lib.joined([pending.poses() for pending in begun]),
+    poses_lib.joined([pending.poses() for pending in begun]),
     np.stack([crop.to_picture for crop in crops]),
     np.stack([crop.box for crop in crops]),
     estimator.skeleton,
@@ -96,7 +97,7 @@ def estimate(
 
 
 def people(
-  poses: estimator_lib.Poses,
+  poses: poses_lib.Poses,
   to_picture: Float[np.ndarray, "n 2 3"],
   boxes: Float[np.ndarray, "n 4"],
   skeleton: skeletons.Skeleton,

@@ -4,183 +4,24 @@ import copy
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
 from absl import logging
-from jaxtyping import Bool, Float, UInt8, UInt32
+from jaxtyping import Bool, UInt8, UInt32
 
 from diffpose_jax import config as config_lib
 from diffpose_jax.diffusion import sampler
-from diffpose_jax.inference import adaptive as adaptive_lib
 from diffpose_jax.inference import averaged, bundle, network, program
+from diffpose_jax.inference import poses as poses_lib
+from diffpose_jax.inference import sampling as sampling_lib
 from diffpose_jax.model import hosts, sharding
-from diffpose_jax.pose import heatmap, uncertainty
 from diffpose_jax.pose import skeleton as skeletons
 from diffpose_jax.weights import checkpoint
 
-# The padded time grid and the number of steps to walk on it.
-Walk = tuple[jax.Array, int | jax.Array]
 _FEW = 8  # clips: a short video's people do not wait for a whole batch's work
-CLIPS_OUT = (0, 0, 1, 0, 0, 1)  # the axis of the clips in what `read` gives
-
-
-@dataclasses.dataclass(frozen=True)
-class Poses:
-  """Estimated poses of a batch, on the host."""
-
-  joints: Float[np.ndarray, "b k 2"]  # crop pixels, of the mean heatmap
-  score: Float[np.ndarray, "b k"]  # its peak, in [0, 1]
-  samples: Float[np.ndarray, "m b k 2"]  # crop pixels, of each member
-  shape: Float[np.ndarray, "b k 2 2"]  # crop pixels², of the mean heatmap
-  # The mean heatmap to look at: its most over the joints, of which 255 is 1.
-  heat: UInt8[np.ndarray, "b y x"] | None = None
-
-  def row(self, i: int) -> "Poses":
-    """One of them, as a batch of its own."""
-    return Poses(
-      **{
-        name: np.take(getattr(self, name), [i], axis)
-        for name, axis in _axes(self).items()
-      }
-    )
-
-
-def _axes(poses: Poses) -> dict[str, int]:
-  """The axis of the clips in each field that is there."""
-  axes = {"joints": 0, "score": 0, "samples": 1, "shape": 0}
-  return axes if poses.heat is None else axes | {"heat": 0}
-
-
-def joined(parts: Sequence[Poses]) -> Poses:
-  """The clips of several batches, at least one, as one batch."""
-  return Poses(
-    **{
-      name: np.concatenate([getattr(part, name) for part in parts], axis)
-      for name, axis in _axes(parts[0]).items()
-    }
-  )
-
-
-def nobody(joints: int, members: int) -> Poses:
-  """No poses, of so many joints and ensemble members."""
-  points = np.zeros((0, joints, 2), np.float32)
-  return Poses(
-    joints=points,
-    score=points[..., 0],
-    samples=np.zeros((members, *points.shape), np.float32),
-    shape=np.zeros((*points.shape, 2), np.float32),
-  )
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-  """How to sample, as the keys `evaluate.*` of the config."""
-
-  steps: int
-  samples: int
-  flip: bool
-  seed: int
-  eta: float
-  solver: str = "ddim"  # of `sampler.SOLVERS`
-  # Spread of a person's first samples up to which there are no more, as a share
-  # of the crop's height; 0: everybody has all.
-  adaptive: float = 0.0
-
-
-def heatmaps(  # noqa: PLR0913 - the network, its input, and how to sample
-  config: ml_collections.ConfigDict,
-  skeleton: skeletons.Skeleton,
-  params: Any,
-  frames: jax.Array,
-  noise_id: jax.Array,
-  walk: Walk,
-  options: Options,
-  halves: network.Halves | None = None,
-) -> jax.Array:
-  """Heatmaps f32[m b y x k] of each ensemble member; traceable.
-
-  The clip is encoded once. The mirrored pass sees the same noise, mirrored.
-  `halves` are the network's own unless they are given.
-  """
-  halves = halves or network.halves(config, skeleton)
-  features = [halves.encode(params, view) for view in views(frames, options)]
-  return sampled(
-    config, skeleton, params, features, noise_id, walk, options, halves
-  )
-
-
-def views(frames: jax.Array, options: Options) -> list[jax.Array]:
-  """The pictures [... h w 3] that are looked at: mirrored too, with `flip`."""
-  if not options.flip:
-    return [frames]
-  return [frames, jax.lax.rev(frames, (frames.ndim - 2,))]
-
-
-def sampled(  # noqa: PLR0913 - what `heatmaps` takes
-  config: ml_collections.ConfigDict,
-  skeleton: skeletons.Skeleton,
-  params: Any,
-  features: Sequence[Any],
-  noise_id: jax.Array,
-  walk: Walk,
-  options: Options,
-  halves: network.Halves | None = None,
-) -> jax.Array:
-  """Heatmaps f32[m b y x k] from the features of each of `views`; traceable."""
-  halves = halves or network.halves(config, skeleton)
-  denoise: Any = functools.partial(halves.denoise, params)
-  order = skeleton.flip
-  key = jax.random.key(options.seed)
-  keys = jax.vmap(functools.partial(jax.random.fold_in, key))(noise_id)
-  _, noisy, _ = network.inputs(config, skeleton, 1)
-
-  def run(features, keys, members):
-    ensemble = functools.partial(
-      sampler.ensemble,
-      keys=keys,
-      shape=noisy.shape[1:],
-      times=walk[0],
-      steps=walk[1],
-      spec=network.build_process(config, options.eta, options.solver),
-      samples=members,
-      together=not halves.exported,
-    )
-    maps = ensemble(lambda xt, time: denoise(xt, time, features[0]))
-    if not options.flip:
-      return maps
-
-    def mirrored(xt, time):
-      xt = heatmap.flip(xt, order)
-      return heatmap.flip(denoise(xt, time, features[1]), order)
-
-    return (maps + ensemble(mirrored)) / 2
-
-  if not options.adaptive:
-    return run(features, keys, options.samples)
-  height = config.data.size[0]
-  return adaptive_lib.ensemble(
-    run,
-    list(features),
-    keys,
-    lambda maps: _decoder(config)(maps)[0] / height,
-    samples=options.samples,
-    threshold=options.adaptive,
-  )
-
-
-def merge(
-  maps: Float[jax.Array, "m b y x k"],
-) -> Float[jax.Array, "b y x k"]:
-  """The mean over members, leaving out members that are not finite."""
-  good = jnp.isfinite(maps).all(axis=(2, 3), keepdims=True)
-  total = jnp.where(good, maps, 0).sum(axis=0)
-  count = good.sum(axis=0)
-  return jnp.where(count > 0, total / jnp.maximum(count, 1), jnp.nan)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,14 +31,14 @@ class Pending:
   out: tuple[jax.Array, ...]
   count: int  # of clips, before padding
 
-  def poses(self) -> Poses:
+  def poses(self) -> poses_lib.Poses:
     """Waits for them; raises what a call of `Estimator` does."""
     joints, score, samples, shape, heat, broken = (
       sharding.to_local(array, axis)
-      for array, axis in zip(self.out, CLIPS_OUT, strict=True)
+      for array, axis in zip(self.out, sampling_lib.CLIPS_OUT, strict=True)
     )
     _check_finite(broken[:, : self.count])
-    return Poses(
+    return poses_lib.Poses(
       joints[: self.count],
       score[: self.count],
       samples[:, : self.count],
@@ -214,7 +55,7 @@ class Estimator:
     config: ml_collections.ConfigDict,
     skeleton: skeletons.Skeleton,
     params: Any,
-    options: Options,
+    options: sampling_lib.Options,
     *,
     step: int = 0,
     shelf: program.Shelf | None = None,
@@ -247,7 +88,7 @@ class Estimator:
         functools.partial(_estimate, config, skeleton, options, halves=halves),
         mesh,
         clips_in=(None, 0, None),
-        clips_out=CLIPS_OUT,
+        clips_out=sampling_lib.CLIPS_OUT,
       )
     )
     self._shelf = shelf or program.Shelf(None, "")
@@ -275,7 +116,7 @@ class Estimator:
     origin = averaged.find(weights)
     config, skeleton = origin.config, origin.skeleton
     sharding.use_cpu_devices(config.train.cpu_devices)
-    options = options_of(config, **sampling)
+    options = sampling_lib.options_of(config, **sampling)
     mesh = mesh or sharding.mesh()
     shelf = program.shelf(
       config.to_json_best_effort(sort_keys=True),
@@ -352,7 +193,7 @@ class Estimator:
     return sharding.rows(self._sizes[-1], self._mesh)
 
   @property
-  def parts(self) -> tuple[Any, Walk, jax.sharding.Mesh]:
+  def parts(self) -> tuple[Any, sampling_lib.Walk, jax.sharding.Mesh]:
     """Weights where they are in use, the walk, and over which devices."""
     return self._params, self._walk, self._mesh
 
@@ -370,7 +211,7 @@ class Estimator:
     self,
     frames: UInt8[np.ndarray, "b t h w 3"],
     noise_id: UInt32[np.ndarray, "b"],
-  ) -> Poses:
+  ) -> poses_lib.Poses:
     """Poses of at most `config.evaluate.batch` clips, padded to that many.
 
     With several hosts, each calls it as often, with at most its `rows`.
@@ -452,37 +293,9 @@ def _in_use(params: Any, mesh: jax.sharding.Mesh) -> Any:
   return jax.device_put(params, sharding.places_in_use(params, mesh))
 
 
-def options_of(config: ml_collections.ConfigDict, **given: Any) -> Options:
-  """Sampling options: those given, the config's where None or not given.
-
-  Raises ValueError for what is out of range or does not fit together.
-  """
-  names = [field.name for field in dataclasses.fields(Options)]
-  stored = {name: config.evaluate[name] for name in names}
-  chosen = {name: value for name, value in given.items() if value is not None}
-  options = Options(**stored | chosen)
-  if options.samples < 1:
-    raise ValueError(f"samples is {options.samples}, must be at least 1")
-  if not 0 <= options.eta <= 1:
-    raise ValueError(f"eta is {options.eta}, must be from 0 to 1")
-  if options.solver not in sampler.SOLVERS:
-    raise ValueError(
-      f"solver is {options.solver!r}, must be one of "
-      + ", ".join(sampler.SOLVERS)
-    )
-  if options.solver == "dpm2m" and options.eta > 0:
-    raise ValueError(
-      f"solver is 'dpm2m', whose steps have no noise of their own; eta is "
-      f"{options.eta}, must be 0"
-    )
-  adaptive_lib.check(options.adaptive, options.samples)
-  sampler.time_grid(options.steps, config.evaluate.max_steps)
-  return options
-
-
 def _walk(
   config: ml_collections.ConfigDict, steps: int, mesh: jax.sharding.Mesh
-) -> Walk:
+) -> sampling_lib.Walk:
   """What to walk for so many steps, as traced arguments."""
   times = sampler.time_grid(steps, config.evaluate.max_steps)
   # On all devices at once, so that no call moves them.
@@ -504,30 +317,8 @@ def _check_finite(broken: Bool[np.ndarray, "m b k"]) -> None:
 
 
 def _estimate(config, skeleton, options, params, given, walk, halves=None):
-  maps = heatmaps(
+  maps = sampling_lib.heatmaps(
     *(config, skeleton, params, given["frames"], given["noise_id"]),
     *(walk, options, halves),
   )
-  return read(config, maps)
-
-
-def _decoder(config: ml_collections.ConfigDict) -> Callable[..., Any]:
-  """Heatmaps [b y x k] → joints in crop pixels [b k 2] and scores [b k]."""
-  return functools.partial(
-    heatmap.decode, stride=config.model.patch / 4, method=config.evaluate.decode
-  )
-
-
-def read(config: ml_collections.ConfigDict, maps: jax.Array) -> tuple:
-  """What `Pending` holds, of the heatmaps [m b y x k] of members; traceable."""
-  decode = _decoder(config)
-  mean = merge(maps)
-  joints, score = decode(mean)
-  samples, _ = jax.vmap(decode)(maps)
-  shape = uncertainty.heatmap_covariance(
-    mean, joints, stride=config.model.patch / 4
-  )
-  seen = jnp.nan_to_num(mean.max(axis=-1))
-  heat = jnp.round(255 * jnp.clip(seen, 0, 1)).astype(jnp.uint8)
-  broken = ~jnp.isfinite(maps).all(axis=(2, 3))
-  return joints, score, samples, shape, heat, broken
+  return sampling_lib.read(config, maps)

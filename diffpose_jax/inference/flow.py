@@ -15,8 +15,8 @@ from diffpose_jax.inference import (
   shared_boxes,
   token_bank,
 )
-from diffpose_jax.inference import estimator as estimator_lib
 from diffpose_jax.inference import latency as latency_lib
+from diffpose_jax.inference import poses as poses_lib
 
 Timed = tuple[int, float, np.ndarray]  # index, seconds, RGB frame
 
@@ -65,7 +65,7 @@ class Asked:
   clip: Clip | None
   # uint8 (h, w, 3), of the frame itself; where it is drawn.
   crop: np.ndarray | None = None
-  poses: estimator_lib.Poses | None = None  # of this one; None: not yet known
+  poses: poses_lib.Poses | None = None  # of this one; None: not yet known
 
 
 @dataclasses.dataclass(frozen=True)

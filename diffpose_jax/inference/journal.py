@@ -19,7 +19,7 @@ import numpy as np
 
 from diffpose_jax.data import array_lines
 from diffpose_jax.inference import boxes_in, flow
-from diffpose_jax.inference import estimator as estimator_lib
+from diffpose_jax.inference import poses as poses_lib
 
 _VERSION = 1
 _POSES = ("joints", "score", "samples", "shape")  # fields of `Poses`
@@ -159,7 +159,7 @@ def _record(frame: flow.Shown) -> dict[str, Any]:
   poses = [one.poses for one in frame.asked if one.poses is not None]
   if poses:
     record["to_picture"] = np.stack([one.to_picture for one in frame.asked])
-    joined = vars(estimator_lib.joined(poses))
+    joined = vars(poses_lib.joined(poses))
     record |= {k: v for k, v in joined.items() if v is not None}
   return record
 
@@ -177,7 +177,7 @@ def _recalled(record: dict[str, Any]) -> flow.Recalled:
   people = [_person(one) for one in record["people"]]
   asked = []
   if people:
-    poses = estimator_lib.Poses(
+    poses = poses_lib.Poses(
       **{name: record[name] for name in _POSES}, heat=record.get(_HEAT)
     )
     asked = [

@@ -77,7 +77,7 @@ def predict(  # noqa: PLR0913 - one flat call for the command line
       `none`.
     draw: what is drawn, by `annotated.PARTS`, separated by commas, or `none`.
     viewer: whether there is a page to look into the poses.
-    **sampling: fields of `estimator.Options`.
+    **sampling: fields of `sampling.Options`.
 
   Raises:
     ValueError: anything wrong with input, boxes or weights, named with its

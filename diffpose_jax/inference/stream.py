@@ -32,6 +32,7 @@ from diffpose_jax.inference import (
   shared_boxes,
 )
 from diffpose_jax.inference import estimator as estimator_lib
+from diffpose_jax.inference import poses as poses_lib
 from diffpose_jax.inference import stages as stages_lib
 from diffpose_jax.pose import skeleton as skeletons
 
@@ -242,11 +243,11 @@ class Stream:
     poses = [one.poses for one in frame.asked if one.poses is not None]
     if not poses:
       count = len(self._estimator.skeleton.joints)
-      poses = [estimator_lib.nobody(count, self._estimator.options.samples)]
+      poses = [poses_lib.nobody(count, self._estimator.options.samples)]
     with self._stages("poses"):
       try:
         return crops.people(
-          estimator_lib.joined(poses),
+          poses_lib.joined(poses),
           _stacked([one.to_picture for one in frame.asked], (2, 3)),
           _stacked([one.person.box for one in frame.asked], (4,)),
           self._estimator.skeleton,

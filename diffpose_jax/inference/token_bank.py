@@ -20,6 +20,7 @@ from jaxtyping import Int, UInt8, UInt32
 from diffpose_jax import config as config_lib
 from diffpose_jax.inference import estimator as estimator_lib
 from diffpose_jax.inference import network
+from diffpose_jax.inference import sampling as sampling_lib
 from diffpose_jax.model import sharding
 
 _BYTES = 256 << 20  # of the bank, if that is enough for two batches
@@ -72,7 +73,7 @@ class Bank:
         functools.partial(_fused, *what),
         mesh,
         clips_in=(None, None, 0, None),
-        clips_out=estimator_lib.CLIPS_OUT,
+        clips_out=sampling_lib.CLIPS_OUT,
       )
     )
 
@@ -160,7 +161,7 @@ def _look(config, skeleton, options, params, frames) -> tuple[jax.Array]:
   """Tokens [v n y x d] of each of the views of frames."""
   model = network.build_model(config, skeleton)
   look: Any = functools.partial(model.apply, {"params": params}, method="look")
-  views = [look(view) for view in estimator_lib.views(frames, options)]
+  views = [look(view) for view in sampling_lib.views(frames, options)]
   return (jnp.stack(views),)
 
 
@@ -182,7 +183,7 @@ def _fused(config, skeleton, options, params, bank, given, walk):
   model = network.build_model(config, skeleton)
   fuse: Any = functools.partial(model.apply, {"params": params}, method="fuse")
   features = [fuse(tokens[given["index"]]) for tokens in bank]
-  maps = estimator_lib.sampled(
+  maps = sampling_lib.sampled(
     config, skeleton, params, features, given["noise_id"], walk, options
   )
-  return estimator_lib.read(config, maps)
+  return sampling_lib.read(config, maps)

@@ -17,7 +17,8 @@ from jaxtyping import UInt8
 
 from diffpose_jax.data import instances, pipeline, prepared
 from diffpose_jax.diffusion import sampler
-from diffpose_jax.inference import draw, estimator
+from diffpose_jax.inference import draw
+from diffpose_jax.inference import sampling as sampling_lib
 from diffpose_jax.model import hosts, sharding
 from diffpose_jax.pose import heatmap
 from diffpose_jax.pose import skeleton as skeletons
@@ -150,7 +151,7 @@ class Found:
       self._clips = next(iter(batches))
     finally:
       batches.close()
-    options = estimator.options_of(
+    options = sampling_lib.options_of(
       config, steps=1, samples=1, flip=False, eta=0.0, adaptive=0.0
     )
     times = sampler.time_grid(1, config.evaluate.max_steps)
@@ -172,8 +173,8 @@ def _look(config, skeleton, options, mesh, params, shown, walk):
   clips = (shown["frames"], shown["noise_id"])
   with sharding.traced_for(mesh):
     whole = sharding.gathered(params, mesh)
-    maps = estimator.merge(
-      estimator.heatmaps(config, skeleton, whole, *clips, walk, options)
+    maps = sampling_lib.merge(
+      sampling_lib.heatmaps(config, skeleton, whole, *clips, walk, options)
     )
   joints, score = heatmap.decode(
     maps, stride=config.model.patch / 4, method=config.evaluate.decode

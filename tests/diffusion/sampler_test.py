@@ -61,7 +61,7 @@ def _errors_on_gaussian_data(schedule, solver, grids):
   errors = []
   for steps in grids:
     times = jnp.linspace(first, last, steps + 1)
-    xt, previous = start, None
+    xt, previous = start, start  # before the first step there are none
     for i in range(steps):
       heatmaps = _exact_denoiser(
         mean, deviation, xt, times[i : i + 1], schedule

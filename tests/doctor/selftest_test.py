@@ -7,6 +7,7 @@ import pytest
 
 from diffpose_jax.doctor import finding, selftest
 from diffpose_jax.inference import estimator as estimator_lib
+from diffpose_jax.inference import poses as poses_lib
 from diffpose_jax.weights import packed
 
 
@@ -16,7 +17,7 @@ def _states():
 
 def _poses(value):
   joints = np.full((1, 17, 2), value, np.float32)
-  return estimator_lib.Poses(
+  return poses_lib.Poses(
     joints, joints[..., 0], joints[None], np.zeros((1, 17, 2, 2), np.float32)
   )
 

@@ -16,6 +16,8 @@ from diffpose_jax.evaluation import evaluate, registry, verb
 from diffpose_jax.evaluation import protocol as protocol_lib
 from diffpose_jax.inference import estimator as estimator_lib
 from diffpose_jax.inference import network
+from diffpose_jax.inference import poses as poses_lib
+from diffpose_jax.inference import sampling as sampling_lib
 from diffpose_jax.inference import workdir as run_folder
 from diffpose_jax.pose import geometry
 from diffpose_jax.pose.skeleton import POSETRACK
@@ -141,7 +143,7 @@ class Oracle(estimator_lib.Estimator):
 
   def __init__(self, config, people, shift=0.0):
     self.config = config
-    self.options = estimator_lib.Options(4, 1, False, 0, 0.0)
+    self.options = sampling_lib.Options(4, 1, False, 0, 0.0)
     self._people = people
     self._joints = geometry.apply(
       instances_lib.crop_affines(people, config),
@@ -163,7 +165,7 @@ class Oracle(estimator_lib.Estimator):
     joints = self._joints[rows].astype(np.float32)
     score = np.full((len(frames), K), 0.5, np.float32)
     shape = np.zeros((*joints.shape, 2), np.float32)
-    return estimator_lib.Poses(joints, score, joints[None], shape)
+    return poses_lib.Poses(joints, score, joints[None], shape)
 
 
 @pytest.fixture(scope="module")

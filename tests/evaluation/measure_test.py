@@ -13,6 +13,8 @@ from diffpose_jax.data import instances as instances_lib
 from diffpose_jax.data import prepared
 from diffpose_jax.evaluation import measure
 from diffpose_jax.inference import estimator as estimator_lib
+from diffpose_jax.inference import poses as poses_lib
+from diffpose_jax.inference import sampling as sampling_lib
 from diffpose_jax.pose.skeleton import POSETRACK
 
 K = len(POSETRACK.joints)
@@ -102,7 +104,7 @@ class Known(estimator_lib.Estimator):
     self.config.data.span = 1
     self.config.data.threads = 1
     self.config.evaluate.batch = batch
-    self.options = estimator_lib.Options(1, 2, False, 0, 0.0)
+    self.options = sampling_lib.Options(1, 2, False, 0, 0.0)
     self.joints, self.score = joints, score
     self.seen = []
 
@@ -127,7 +129,7 @@ class Known(estimator_lib.Estimator):
     shape = np.tile(
       np.diag([4.0, 9.0]).astype(np.float32), (*score.shape, 1, 1)
     )
-    return estimator_lib.Poses(joints, score, samples, shape)
+    return poses_lib.Poses(joints, score, samples, shape)
 
 
 def _to_picture(crop, box):
@@ -358,7 +360,7 @@ def test_validation_is_on_whole_frames_with_one_step_and_sample(monkeypatch):
   config.train.validation_instances = 5
   validate = measure.Validation(config, split)
   assert validate(None) == {"val/ap": 100, "val/pck_0.1": 1}
-  assert made == [estimator_lib.Options(1, 1, False, 0, 0.0)]
+  assert made == [sampling_lib.Options(1, 1, False, 0, 0.0)]
 
 
 def test_validation_without_labels_says_nan(people, monkeypatch):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from diffpose_jax.inference import batches, boxes_in, flow
-from diffpose_jax.inference import estimator as estimator_lib
+from diffpose_jax.inference import poses as poses_lib
 from diffpose_jax.inference import stages as stages_lib
 
 BOX = np.array([30, 40, 120, 130], np.float32)
@@ -41,7 +41,7 @@ def marked(dots):
       mark = clips[:, 0, 0, 0, 0].astype(np.float32)
       joints = np.ones((len(clips), 17, 2), np.float32) * mark[:, None, None]
       shape = np.ones((len(clips), 17, 2, 2), np.float32)
-      return estimator_lib.Poses(joints, joints[..., 0], joints[None], shape)
+      return poses_lib.Poses(joints, joints[..., 0], joints[None], shape)
 
   return Marked
 

@@ -13,6 +13,8 @@ import pytest
 from diffpose_jax.data import sources, video
 from diffpose_jax.inference import boxes_in, flow
 from diffpose_jax.inference import estimator as estimator_lib
+from diffpose_jax.inference import poses as poses_lib
+from diffpose_jax.inference import sampling as sampling_lib
 from diffpose_jax.pose.skeleton import POSETRACK
 
 SIZE = (180, 240)  # (height, width) of the pictures
@@ -24,7 +26,7 @@ SPREAD = (4.0, 9.0)  # of the heatmaps along x and y, crop pixels²
 class Soon(estimator_lib.Pending):
   """Poses that are made when they are waited for."""
 
-  make: Callable[[], estimator_lib.Poses]
+  make: Callable[[], poses_lib.Poses]
 
   def poses(self):
     return self.make()
@@ -41,7 +43,7 @@ class BrightestPixel(estimator_lib.Estimator):
       }
     )
     self.skeleton = POSETRACK
-    self.options = estimator_lib.Options(4, 1, False, 0, 0.0)
+    self.options = sampling_lib.Options(4, 1, False, 0, 0.0)
     self._sizes = sizes or (batch,)
     self.clips, self.noise, self.used = [], [], []
 
@@ -66,7 +68,7 @@ class BrightestPixel(estimator_lib.Estimator):
     joints = np.repeat(joints[:, None], K, axis=1).astype(np.float32)
     score = np.full(joints.shape[:2], 0.5, np.float32)
     shape = np.tile(np.diag(SPREAD).astype(np.float32), (*score.shape, 1, 1))
-    return estimator_lib.Poses(joints, score, joints[None], shape)
+    return poses_lib.Poses(joints, score, joints[None], shape)
 
 
 def peak(picture):

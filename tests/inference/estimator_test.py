@@ -14,13 +14,15 @@ from diffpose_jax import config as config_lib
 from diffpose_jax.diffusion import sampler
 from diffpose_jax.inference import adaptive, network
 from diffpose_jax.inference import estimator as estimator_lib
+from diffpose_jax.inference import poses as poses_lib
+from diffpose_jax.inference import sampling as sampling_lib
 from diffpose_jax.inference import workdir as run_folder
 from diffpose_jax.model import sharding
 from diffpose_jax.pose import heatmap
 from diffpose_jax.pose.skeleton import POSETRACK
 from diffpose_jax.weights import checkpoint
 
-OPTIONS = estimator_lib.Options(steps=3, samples=3, flip=False, seed=5, eta=0.0)
+OPTIONS = sampling_lib.Options(steps=3, samples=3, flip=False, seed=5, eta=0.0)
 HEIGHT, WIDTH = 32, 24
 K = len(POSETRACK.joints)
 
@@ -128,7 +130,7 @@ def test_members_are_decoded_apart_and_their_mean_is_the_answer(
 
   @jax.jit
   def run(params, frames, noise_id):
-    return estimator_lib.heatmaps(
+    return sampling_lib.heatmaps(
       config, POSETRACK, params, frames, noise_id, (times, 3), OPTIONS
     )
 
@@ -147,13 +149,13 @@ def test_steps_and_weights_change_without_compilation(
   estimator, params, clips, poses, monkeypatch, caplog
 ):
   traces = []
-  heatmaps = estimator_lib.heatmaps
+  heatmaps = sampling_lib.heatmaps
 
   def counting(*args):
     traces.append(args)
     return heatmaps(*args)
 
-  monkeypatch.setattr(estimator_lib, "heatmaps", counting)
+  monkeypatch.setattr(sampling_lib, "heatmaps", counting)
   half = jax.tree.map(lambda v: v / 2, params)
   with jax.log_compiles():
     more = [estimator.with_steps(steps)(*clips) for steps in (1, 2, 7)]
@@ -175,7 +177,7 @@ def test_a_trace_would_be_counted(config, params, clips, monkeypatch):
   def traced(*args):
     raise InterruptedError
 
-  monkeypatch.setattr(estimator_lib, "heatmaps", traced)
+  monkeypatch.setattr(sampling_lib, "heatmaps", traced)
   with pytest.raises(InterruptedError):
     estimator_lib.Estimator(config, POSETRACK, params, OPTIONS)(*clips)
 
@@ -194,7 +196,7 @@ def test_noise_depends_on_seed_identity_and_member_alone(config, monkeypatch):
   def noise(seed, *identities):
     options = dataclasses.replace(OPTIONS, samples=2, seed=seed)
     return np.asarray(
-      estimator_lib.heatmaps(
+      sampling_lib.heatmaps(
         config,
         POSETRACK,
         {},
@@ -236,7 +238,7 @@ def test_flip_makes_the_mirrored_clip_s_pose_the_mirrored_pose(
         "_normal",
         lambda keys, shape, tag: noise * jnp.cos(tag.astype(jnp.float32)),
       )
-      maps = estimator_lib.heatmaps(
+      maps = sampling_lib.heatmaps(
         config,
         POSETRACK,
         params,
@@ -245,7 +247,7 @@ def test_flip_makes_the_mirrored_clip_s_pose_the_mirrored_pose(
         (times, 3),
         options,
       )
-    return maps[0], heatmap.decode(estimator_lib.merge(maps), stride=2)
+    return maps[0], heatmap.decode(sampling_lib.merge(maps), stride=2)
 
   noise = jax.random.normal(jax.random.key(3), (2, 16, 12, K))
   maps, (joints, score) = run(params, frames, noise)
@@ -270,7 +272,7 @@ def test_merge_leaves_out_members_that_are_not_finite():
   maps[2, 0, 4, 3, 1] = np.nan  # one cell of clip 0, joint 1
   maps[0, 1, 0, 0, 0] = np.inf
   maps[:, 1, 2, 2, 1] = np.nan  # in all members
-  mean = np.asarray(estimator_lib.merge(jnp.asarray(maps)))
+  mean = np.asarray(sampling_lib.merge(jnp.asarray(maps)))
   assert mean.shape == (2, 5, 7, 2)
   np.testing.assert_allclose(mean[0, ..., 0], 3)
   np.testing.assert_allclose(mean[0, ..., 1], 1.5)
@@ -339,17 +341,17 @@ def test_sampling_out_of_range_is_refused(config, name, value, message):
   given = {"steps": None, "samples": None, "flip": None, "seed": None}
   given |= {"eta": None, name: value}
   with pytest.raises(ValueError, match=message):
-    estimator_lib.options_of(config, **given)
+    sampling_lib.options_of(config, **given)
 
 
 def test_a_solver_without_noise_takes_none(config):
   with pytest.raises(
     ValueError, match="solver is 'dpm2m', whose .* eta is 0.5"
   ):
-    estimator_lib.options_of(config, solver="dpm2m", eta=0.5)
-  found = estimator_lib.options_of(config, solver="dpm2m")
+    sampling_lib.options_of(config, solver="dpm2m", eta=0.5)
+  found = sampling_lib.options_of(config, solver="dpm2m")
   assert found == dataclasses.replace(
-    estimator_lib.options_of(config), solver="dpm2m"
+    sampling_lib.options_of(config), solver="dpm2m"
   )
 
 
@@ -358,7 +360,7 @@ def test_adaptive_is_between_two_samples_and_all(config, params, clips, flip):
   """At a spread that half of them exceed; a person's poses are one's or other's."""
 
   def run(samples, threshold=0.0):
-    options = estimator_lib.Options(
+    options = sampling_lib.Options(
       2, samples, flip, seed=5, eta=0.0, adaptive=threshold
     )
     found = estimator_lib.Estimator(config, POSETRACK, params, options)
@@ -381,10 +383,10 @@ def test_adaptive_is_between_two_samples_and_all(config, params, clips, flip):
 
 
 def test_options_are_the_config_s_where_none_is_given(config):
-  options = estimator_lib.options_of(
+  options = sampling_lib.options_of(
     config, steps=None, samples=2, flip=True, seed=None, eta=None
   )
-  assert options == estimator_lib.Options(4, 2, True, 0, 0.0)
+  assert options == sampling_lib.Options(4, 2, True, 0, 0.0)
 
 
 def test_protocol(estimator, params):
@@ -506,13 +508,13 @@ def test_work_is_begun_before_it_is_waited_for(estimator, clips, poses):
   first = estimator.start(frames[:3], noise_id[:3])
   second = estimator.start(frames[3:], noise_id[3:], size=8)
   assert (first.count, second.count) == (3, 5)
-  both = estimator_lib.joined([first.poses(), second.poses()])
+  both = poses_lib.joined([first.poses(), second.poses()])
   _same(both, poses)
   one = both.row(4)
   assert one.joints.shape == (1, K, 2) and one.samples.shape == (3, 1, K, 2)
   np.testing.assert_array_equal(one.samples[:, 0], both.samples[:, 4])
-  none = estimator_lib.nobody(K, 3)
-  again = estimator_lib.joined([none, both])
+  none = poses_lib.nobody(K, 3)
+  again = poses_lib.joined([none, both])
   np.testing.assert_array_equal(again.shape, both.shape)
   assert again.joints.dtype == np.float32
 

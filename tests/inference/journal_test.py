@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from diffpose_jax.inference import boxes_in, flow
-from diffpose_jax.inference import estimator as estimator_lib
 from diffpose_jax.inference import journal as journal_lib
+from diffpose_jax.inference import poses as poses_lib
 
 OF = {"video": {"sha256": "ab"}, "options": {"steps": 4, "size": (5, 7)}}
 K, MEMBERS = 3, 2
@@ -33,7 +33,7 @@ def frames(dots):
       frame.batch = 8 if count else 0
       for person in range(count):
         box = boxes_in.Box(numbers(4), float(rng.random()), person - 1)
-        poses = estimator_lib.Poses(
+        poses = poses_lib.Poses(
           joints=numbers(1, K, 2),
           score=numbers(1, K),
           samples=numbers(MEMBERS, 1, K, 2),

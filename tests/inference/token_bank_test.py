@@ -11,6 +11,7 @@ from diffpose_jax.benchmark import compiling
 from diffpose_jax.data import warping
 from diffpose_jax.inference import estimator as estimator_lib
 from diffpose_jax.inference import network, token_bank
+from diffpose_jax.inference import poses as poses_lib
 from diffpose_jax.pose import geometry
 
 SIZE = (32, 24)
@@ -135,7 +136,7 @@ def test_bits_are_the_same_where_frames_are_looked_at_in_one_shape(
   bank = token_bank.Bank(single)
   found = bank.start(clips, _noise(8), size=8).poses()
   wanted = _plain(single, clips, _noise(8))
-  for field in dataclasses.fields(estimator_lib.Poses):
+  for field in dataclasses.fields(poses_lib.Poses):
     one, other = getattr(found, field.name), getattr(wanted, field.name)
     np.testing.assert_array_equal(one, other, field.name)
 

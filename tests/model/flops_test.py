@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import pytest
 
 from diffpose_jax import config as config_lib
-from diffpose_jax.inference import estimator, network
+from diffpose_jax.inference import network
+from diffpose_jax.inference import sampling as sampling_lib
 from diffpose_jax.model import flops, pose_decoder
 from diffpose_jax.pose.skeleton import POSETRACK
 
@@ -113,10 +114,10 @@ def test_steps_and_samples_cost_the_decoder_alone(config, params, parts, hand):
   times = jax.ShapeDtypeStruct((config.evaluate.max_steps + 1,), jnp.float32)
 
   def count(steps, samples):
-    options = estimator.Options(steps, samples, flip=False, seed=0, eta=0.0)
+    options = sampling_lib.Options(steps, samples, flip=False, seed=0, eta=0.0)
 
     def run(params, frames, noise_id, times):
-      return estimator.heatmaps(
+      return sampling_lib.heatmaps(
         config, POSETRACK, params, frames, noise_id, (times, steps), options
       )
 

@@ -13,7 +13,8 @@ from diffpose_jax import config as config_lib
 from diffpose_jax import main, verbs
 from diffpose_jax.data import instances, pipeline, prepare, prepared
 from diffpose_jax.diffusion import sampler
-from diffpose_jax.inference import estimator, network
+from diffpose_jax.inference import network
+from diffpose_jax.inference import sampling as sampling_lib
 from diffpose_jax.pose.skeleton import POSETRACK
 from diffpose_jax.training import optim
 from diffpose_jax.training import step as step_lib
@@ -64,10 +65,10 @@ def _frames(config):
 def _heatmaps(name, steps, samples, seed):
   """Of one network, sampled in another way; (m, b, y, x, k)."""
   config = _config(name)
-  options = estimator.Options(steps, samples, flip=False, seed=seed, eta=0.0)
+  options = sampling_lib.Options(steps, samples, flip=False, seed=seed, eta=0.0)
   times = jnp.asarray(sampler.time_grid(steps, 4))
   run = jax.jit(
-    lambda params, frames, noise_id: estimator.heatmaps(
+    lambda params, frames, noise_id: sampling_lib.heatmaps(
       config, POSETRACK, params, frames, noise_id, (times, steps), options
     )
   )

@@ -18,6 +18,8 @@ import pytest
 
 from diffpose_jax import config as config_lib
 from diffpose_jax.inference import estimator
+from diffpose_jax.inference import poses as poses_lib
+from diffpose_jax.inference import sampling as sampling_lib
 from diffpose_jax.model import diffpose, sharding
 from diffpose_jax.pose.skeleton import POSETRACK
 from diffpose_jax.training import optim
@@ -123,7 +125,7 @@ class Found:
   losses: list[float]
   gradients: Any
   params: Any
-  poses: estimator.Poses
+  poses: poses_lib.Poses
   bytes: int
   text: str
   donated: bool  # the first state's memory was taken
@@ -144,7 +146,9 @@ def _found(name: str) -> Found:
     losses.append(float(metrics["loss"]))
     if gradients is None:
       gradients = jax.device_get(state["optimiser"][0].trace)
-  options = estimator.Options(steps=2, samples=2, flip=False, seed=3, eta=0.5)
+  options = sampling_lib.Options(
+    steps=2, samples=2, flip=False, seed=3, eta=0.5
+  )
   run = estimator.Estimator(config, POSETRACK, state["ema"], options, mesh=mesh)
   batch = _batch()
   poses = run(batch["frames"], batch["noise_id"])
@@ -393,7 +397,7 @@ def test_the_step_lowers_for_accelerators(scan, remat):
 
 def _sampler(mesh, **changes):
   """The sampler, jitted, and shapes for its call."""
-  options = estimator.Options(steps=2, samples=2, flip=True, seed=0, eta=0.0)
+  options = sampling_lib.Options(steps=2, samples=2, flip=True, seed=0, eta=0.0)
   params = _start()["params"]
   run = estimator.Estimator(
     _config(**changes), POSETRACK, params, options, mesh=mesh

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -105,7 +106,7 @@ def test_the_loss_is_the_distance_to_the_teacher_s_merged_walk(run, params):
     np.testing.assert_array_equal(found, given)
   batch = _batch() | {"key": jax.random.split(jax.random.key(4), 4)}
   batch["labelled"] = batch["labelled"].at[1, 3:].set(False)
-  model = network.build_model(config, POSETRACK)
+  model: Any = network.build_model(config, POSETRACK)
   apply = lambda params, *given, method: model.apply(  # noqa: E731
     {"params": params}, *given, method=method
   )

@@ -8,6 +8,7 @@ import pytest
 from diffpose_jax import config as config_lib
 from diffpose_jax.data import instances, pipeline, prepare, prepared
 from diffpose_jax.inference import colours, draw, estimator, network
+from diffpose_jax.inference import sampling as sampling_lib
 from diffpose_jax.model import hosts, sharding
 from diffpose_jax.pose.skeleton import POSETRACK
 from diffpose_jax.training import pictures
@@ -145,7 +146,9 @@ def test_a_validation_sheet_shows_what_validation_finds(
   # The same people by the estimator that validation uses: first, middle, last.
   people = instances.gt_instances(split, need_joints=True)
   assert len(people) == 6
-  options = estimator.Options(steps=1, samples=1, flip=False, seed=0, eta=0.0)
+  options = sampling_lib.Options(
+    steps=1, samples=1, flip=False, seed=0, eta=0.0
+  )
   run = estimator.Estimator(config, POSETRACK, params, options, mesh=mesh)
   batches = pipeline.eval_batches(
     split, people.take(np.array([0, 2, 5])), config, batch=8
