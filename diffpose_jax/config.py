@@ -149,6 +149,9 @@ def _train() -> ml_collections.ConfigDict:
   # Share of clips noised from the model's own estimate, not from the truth.
   # 0 is the paper; above, several steps keep what one step finds.
   c.self_aligned = 0.0
+  # Weight of the error of the first estimate, out of pure noise, beside that at
+  # a random time. 0 is the paper; above, a few steps begin from a better one.
+  c.start_weight = 0.0
   # Distillation, see the verb `distill`: so many steps and samples of the network
   # of `init_from` teach the Pose-Decoder to need one. 0 steps: none does.
   c.teacher = ml_collections.ConfigDict()
@@ -277,6 +280,7 @@ _LOWEST = {
   "train.evaluate_every": 0,
   "train.checkpoint_every": 0,
   "train.grace": 0,
+  "train.start_weight": 0,
   "train.freeze_steps": 0,
   "train.patience": 0,
   "train.min_gain": 0,

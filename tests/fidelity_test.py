@@ -251,7 +251,7 @@ def test_the_default_is_the_paper_s_set_up():
   assert config.data.enlarge == 1.25
   model = config.model
   assert model.diffusion and model.lookup and model.scales == 3
-  assert config.train.self_aligned == 0
+  assert config.train.self_aligned == config.train.start_weight == 0
 
 
 def test_sampling_starts_from_normal_noise_at_the_end_of_the_schedule():

@@ -28,7 +28,7 @@ from diffpose_jax.inference import sampling as sampling_lib
 from diffpose_jax.pose import geometry, heatmap
 
 MERGED = (1, 2, 4, 8, 16)  # samples
-_BLURRED, _FAST = 0.35, 0.2  # head sizes; head sizes a frame
+_BLURRED, _FAST = 0.35, 0.08  # head sizes; head sizes a frame
 
 Found = dict[tuple[int, str], tuple[np.ndarray, np.ndarray]]
 
@@ -187,7 +187,8 @@ def _cuts(
   for name, joints in split.skeleton.groups:
     chosen = np.isin(np.arange(labelled.shape[1]), joints)
     cuts[name.lower()] = labelled & chosen
-  return {name: cut for name, cut in cuts.items() if cut.any()}
+  enough = lambda cut: (cut.sum(axis=0) >= scores.LEAST).any()  # noqa: E731
+  return {name: cut for name, cut in cuts.items() if enough(cut)}
 
 
 def _poses(

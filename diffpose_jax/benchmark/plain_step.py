@@ -28,7 +28,7 @@ def settings(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   config.model.drop_path = 0.0
   config.augment.colour = config.augment.erase_probability = 0.0
   config.train.accumulate = 1
-  config.train.self_aligned = 0.0
+  config.train.self_aligned = config.train.start_weight = 0.0
   config.train.backbone_factor = 1.0
   config.train.warmup = 0
   config.train.schedule = "cosine"

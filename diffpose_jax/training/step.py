@@ -127,7 +127,8 @@ def loss_sum(
 
   With `train.self_aligned` > 0, that share of the clips is noised from the
   model's own estimate out of pure noise instead of the truth, which is what it
-  meets at inference.
+  meets at inference. `train.start_weight` w adds the error of that estimate
+  itself: (error + w error at the start) / (1 + w).
 
   Source: Feng et al. 2023 (arXiv 2307.16687): L2 between predicted and true
   heatmaps; self-aligned denoising: Ji et al. 2023, DDP (arXiv 2303.17559).
@@ -143,15 +144,19 @@ def loss_sum(
   target = targets(config, batch)
   time, noise, aligned = draws(config, batch["key"], target.shape[1:])
   clean = target
-  if config.train.self_aligned > 0:
-    own = apply(noise, jnp.ones_like(time), features, method="denoise")
-    own = jax.lax.stop_gradient(jnp.clip(own, 0, 1))
+  start_weight, start = config.train.start_weight, None
+  if config.train.self_aligned > 0 or start_weight > 0:
+    start = apply(noise, jnp.ones_like(time), features, method="denoise")
+    own = jax.lax.stop_gradient(jnp.clip(start, 0, 1))
     clean = jnp.where(aligned[:, None, None, None], own, target)
   kept = process.alpha_bar(time, schedule=d.schedule, steps=d.steps)
   x0 = process.to_signal(clean, d.signal_scale)
   noisy = process.add_noise(x0, noise, kept)
   predicted = apply(noisy, time, features, method="denoise")
   error = jnp.square(predicted - target).mean(axis=(1, 2))
+  if start_weight > 0:
+    at_start = jnp.square(start - target).mean(axis=(1, 2))
+    error = (error + start_weight * at_start) / (1 + start_weight)
   return jnp.where(_weighed(batch), error, 0).sum()
 
 

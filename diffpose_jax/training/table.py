@@ -99,7 +99,8 @@ def step(
   Three times those of `forward` where it learns: the gradients of inputs and of
   weights take as much each. Once more where everything is computed again
   (`model.remat` "full"), and for the decoder's own estimate
-  (`train.self_aligned`); once only where it is frozen.
+  (`train.self_aligned`), which takes as much as the other where it learns
+  (`train.start_weight`); once only where it is frozen.
   """
   model, again = network.build_model(config, skeleton), config.model.remat
   count = flops.count(model, config_lib.frames(config), tuple(config.data.size))
@@ -109,7 +110,10 @@ def step(
   for name, operations in forward(config, skeleton).items():
     times = 1.0 if _is_frozen(config, name) else 3.0
     if name.startswith("decoder"):
-      times += own * (config.train.self_aligned > 0)
+      if config.train.start_weight > 0:
+        times += own * times  # which learns
+      elif config.train.self_aligned > 0:
+        times += own
     elif again == "full" and times > 1:
       times += 1
     result[name] = round(times * operations)

@@ -60,8 +60,9 @@ def test_steps_that_differ_are_refused(config, losses, weights, message):
 def test_what_the_plain_step_leaves_out_is_off(config):
   config = config_lib.copy(config)
   config.model.drop_path = 0.1
-  config.train.self_aligned = 0.5
+  config.train.self_aligned = config.train.start_weight = 0.5
   config.train.accumulate = 2
   found = plain_step.settings(config)
   assert (found.model.drop_path, found.train.self_aligned) == (0, 0)
+  assert found.train.start_weight == 0
   assert found.train.accumulate == 1 and config.train.accumulate == 2

@@ -121,6 +121,28 @@ def test_self_aligned_clips_are_noised_from_the_model_s_own_estimate(start):
   np.testing.assert_allclose(found / count, expected, rtol=1e-4)
 
 
+def test_the_first_estimate_s_error_has_its_weight(start):
+  config, _, state = start
+  config = config_lib.copy(config)
+  config.train.start_weight = 3.0
+  batch = _batch()
+  keys = step_lib.clip_keys(config, jnp.asarray(3), batch)
+  target, noisy, time, noise, _ = _noisy(config, keys, batch)
+  apply: Any = functools.partial(
+    network.build_model(config, POSETRACK).apply,
+    {"params": state.params},
+    batch["frames"],
+  )
+  first = _mean_error(batch, apply(noise, jnp.ones(8)), target)
+  later = _mean_error(batch, apply(noisy, time), target)
+  found = step_lib.loss_sum(
+    config, POSETRACK, state.params, jax.random.key(0), batch | {"key": keys}
+  )
+  count = int((batch["labelled"] & batch["valid"][:, None]).sum())
+  expected = (later + 3 * first) / 4
+  np.testing.assert_allclose(found / count, expected, rtol=1e-4)
+
+
 def test_an_unlabelled_joint_has_an_empty_target():
   config, batch = _config(), _batch()
   target = np.asarray(step_lib.targets(config, batch))

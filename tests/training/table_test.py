@@ -164,6 +164,7 @@ def _step_flops(config):
   [
     {},
     {"train__freeze_backbone": True, "train__self_aligned": 0.5},
+    {"train__start_weight": 1.0, "train__self_aligned": 0.5},
     {"model__remat": "full"},
   ],
 )
