@@ -102,6 +102,9 @@ def _model() -> ml_collections.ConfigDict:
   c.diffusion = True  # False: noisy heatmap is 0, time at its end
   c.lookup = True  # False: concatenate instead of masking
   c.scales = 3  # 1: only the heatmap's own resolution
+  # Beyond the paper: the Pose-Decoder also sees its heatmaps of the step before,
+  # joint by joint. Needs `train.start_weight`.
+  c.self_condition = False
   return c
 
 
@@ -400,6 +403,11 @@ def _check_together(config: ml_collections.ConfigDict) -> None:
       f"train.steps is 0 and train.epochs {train.epochs}; give one above 0"
     )
   _check_start(config.model.init_from, train)
+  if config.model.self_condition and not train.start_weight > 0:
+    raise ValueError(
+      "model.self_condition: the first step, which has none before it, learns "
+      "by train.start_weight alone; give it, 1 for example"
+    )
   if train.teacher.steps and not (train.init_from and config.model.diffusion):
     raise ValueError(
       "train.teacher.steps: the teacher is the diffusion network of "

@@ -28,6 +28,7 @@ def settings(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
   config.model.drop_path = 0.0
   config.augment.colour = config.augment.erase_probability = 0.0
   config.train.accumulate = 1
+  config.model.self_condition = False
   config.train.self_aligned = config.train.start_weight = 0.0
   config.train.backbone_factor = 1.0
   config.train.warmup = 0

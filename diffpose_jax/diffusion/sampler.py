@@ -2,7 +2,8 @@
 
 The sampler knows nothing of the network. It takes `denoise(noisy, time)`,
 which maps a noisy signal (b, y, x, k) and times (b,) to clean heatmaps in
-[0, 1] of the same shape.
+[0, 1] of the same shape; and, where the process says so, also the clean
+heatmaps of the step before, of which there are none (zeros) at the first.
 """
 
 import dataclasses
@@ -15,9 +16,7 @@ from jaxtyping import Array, Float, Int, Key, UInt
 
 from diffpose_jax.diffusion import process
 
-Denoise = Callable[
-  [Float[Array, "b y x k"], Float[Array, "b"]], Float[Array, "b y x k"]
-]
+Denoise = Callable[..., Float[Array, "b y x k"]]
 SOLVERS = ("ddim", "dpm2m")
 
 
@@ -30,6 +29,7 @@ class Process:
   signal_scale: float = 1.0
   eta: float = 0.0  # 0: deterministic DDIM; 1: as much noise as DDPM
   solver: str = "ddim"  # of first order; or dpm2m, of second
+  conditioned: bool = False  # `denoise` takes the heatmaps of the step before
 
 
 def time_grid(steps: int, max_steps: int) -> Float[np.ndarray, "n"]:
@@ -134,8 +134,9 @@ def sample(
   tag = lambda number: jnp.asarray(number, jnp.uint32)  # noqa: E731
   xt = _normal(keys, shape, tag(0))
 
-  def predict(xt, i):
-    return denoise(xt, jnp.broadcast_to(times[i], keys.shape))
+  def predict(xt, i, before):
+    before = (before,) if spec.conditioned else ()
+    return denoise(xt, jnp.broadcast_to(times[i], keys.shape), *before)
 
   def advance(i, xt, heatmaps, previous):
     if spec.solver == "dpm2m":
@@ -148,15 +149,15 @@ def sample(
   heatmaps = jnp.zeros_like(xt)  # before the first step there are none
   if isinstance(steps, int):
     for i in range(steps - 1):
-      previous, heatmaps = heatmaps, predict(xt, i)
+      previous, heatmaps = heatmaps, predict(xt, i, heatmaps)
       xt = advance(i, xt, heatmaps, previous)
-    return predict(xt, steps - 1)
+    return predict(xt, steps - 1, heatmaps)
 
   # The last step's move is for nothing, so that `denoise` stands in the program
   # once: it is what takes long to compile.
   def step(i, state):
     xt, previous = state
-    heatmaps = predict(xt, i)
+    heatmaps = predict(xt, i, previous)
     return advance(i, xt, heatmaps, previous), heatmaps
 
   return jax.lax.fori_loop(0, steps, step, (xt, heatmaps))[1]

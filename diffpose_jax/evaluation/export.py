@@ -69,7 +69,16 @@ def _whole(out: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def _programs(live: estimator_lib.Estimator) -> dict[str, bytes]:
-  """The serialised programs by their names; see `bundle`."""
+  """The serialised programs by their names; see `bundle`.
+
+  Raises ValueError for a network whose steps need more than a bundle's take.
+  """
+  if live.config.model.self_condition:
+    raise ValueError(
+      "model.self_condition: a step of such a network takes the heatmaps of "
+      "the step before, which the programs of a bundle do not; it cannot be "
+      "exported"
+    )
   config = config_lib.copy(live.config)
   config.model.attention = "plain"  # other ways are of one platform
   config.model.dtype = str(network.compute_dtype(live.config))

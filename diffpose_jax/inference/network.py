@@ -32,6 +32,7 @@ def build_model(
     diffusion=m.diffusion,
     lookup=m.lookup,
     scales=m.scales,
+    self_condition=m.self_condition,
     execution=transformer.Execution(m.attention, m.remat, m.scan),
     heads=m.heads,
     frozen=config.train.freeze_backbone,
@@ -62,7 +63,8 @@ class Halves:
   """The two functions that inference is made of; traceable."""
 
   encode: Callable[..., Any]  # (params, frames) → features, once for a clip
-  # (params, noisy, time, features) → heatmaps, at each step.
+  # (params, noisy, time, features) → heatmaps, at each step; and, where the
+  # network is conditioned on itself, those of the step before.
   denoise: Callable[..., jax.Array]
   # Whether they are programs of `export`, which cannot be mapped over an axis.
   exported: bool = False
@@ -87,7 +89,14 @@ def build_process(
 ) -> sampler.Process:
   """The diffusion process."""
   d = config.diffusion
-  return sampler.Process(d.schedule, d.steps, d.signal_scale, eta, solver)
+  return sampler.Process(
+    d.schedule,
+    d.steps,
+    d.signal_scale,
+    eta,
+    solver,
+    conditioned=config.model.self_condition,
+  )
 
 
 def inputs(

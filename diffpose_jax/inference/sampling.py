@@ -94,13 +94,15 @@ def sampled(  # noqa: PLR0913 - what `heatmaps` takes
       samples=members,
       together=not halves.exported,
     )
-    maps = ensemble(lambda xt, time: denoise(xt, time, features[0]))
+    maps = ensemble(
+      lambda xt, time, *before: denoise(xt, time, features[0], *before)
+    )
     if not options.flip:
       return maps
 
-    def mirrored(xt, time):
-      xt = heatmap.flip(xt, order)
-      return heatmap.flip(denoise(xt, time, features[1]), order)
+    def mirrored(xt, time, *before):
+      xt, *before = (heatmap.flip(maps, order) for maps in (xt, *before))
+      return heatmap.flip(denoise(xt, time, features[1], *before), order)
 
     return (maps + ensemble(mirrored)) / 2
 

@@ -70,8 +70,9 @@ class DiffPose(nn.Module):
 
   Ablations: `diffusion` off feeds zeros instead of the noisy heatmap and fixes
   the time at its end; `lookup` off concatenates instead of masking; `scales` 1
-  keeps only the heatmap's own resolution. One frame per clip is the temporal
-  ablation, with STRL kept.
+  keeps only the heatmap's own resolution. Beyond the paper: with
+  `self_condition` the decoder also sees its estimate of the step before. One
+  frame per clip is the temporal ablation, with STRL kept.
 
   A frozen ViT takes no gradient and drops no path.
   """
@@ -88,6 +89,7 @@ class DiffPose(nn.Module):
   diffusion: bool = True
   lookup: bool = True
   scales: int = 3
+  self_condition: bool = False
   execution: transformer.Execution = transformer.Execution()
   heads: int = 0  # of ViT and STRL; 0: the size's
   frozen: bool = False
@@ -117,6 +119,7 @@ class DiffPose(nn.Module):
       self.heatmap_width,
       lookup=self.lookup,
       scales=self.scales,
+      self_condition=self.self_condition,
       dtype=self.dtype,
     )
 
@@ -147,11 +150,16 @@ class DiffPose(nn.Module):
     noisy: Float[Array, "b y x k"],
     time: Float[Array, "b"],
     features: pose_decoder.Features,
+    previous: Float[Array, "b y x k"] | None = None,
   ) -> Float[Array, "b y x k"]:
-    """Clean heatmaps in [0, 1], float32, from a noisy signal at `time`."""
+    """Clean heatmaps in [0, 1], float32, from a noisy signal at `time`.
+
+    `previous` are those of the step before, for a network that looks at them.
+    """
     if not self.diffusion:
       noisy, time = jnp.zeros_like(noisy), jnp.ones_like(time)
-    return self.decoder(noisy, time, features)
+      previous = None
+    return self.decoder(noisy, time, features, previous)
 
   def __call__(
     self,

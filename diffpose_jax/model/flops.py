@@ -158,12 +158,17 @@ def _decoder(model: diffpose.DiffPose, cells: Grid) -> dict[str, int]:
   heatmap = (4 * cells[0], 4 * cells[1])
   time = dense(1, c, 4 * c) + dense(1, 4 * c, 4 * c) + dense(1, 4 * c, 2 * c)
   shared = time + conv(heatmap, joints, c) + conv(heatmap, e, joints)
+  if model.self_condition:
+    shared += conv(heatmap, joints, c)
   found = {"decoder": shared}
   local = e if model.lookup else c
   for scale, grid in _grids(model, cells):
     total = down(grid, 2, c, c) if scale < 3 else 0
     total += _mixed(scale, grid, c, c)  # refines the noisy heatmaps
     total += _mixed(scale, grid, local, e)
+    if model.self_condition:
+      total += _mixed(scale, grid, c, e)
+      total += down(grid, 2, c, c) if scale < 3 else 0
     if scale == 1:
       tokens = grid[0] * grid[1]
       total += block(tokens, c) + 2 * block(tokens, e)

@@ -53,10 +53,24 @@ class PoseDecoder(nn.Module):
   depth: int = 2  # layers of each interaction
   lookup: bool = True
   scales: int = 3
+  self_condition: bool = False  # the estimate of the step before is seen too
   dtype: DTypeLike = jnp.float32
 
   def setup(self):
     names = [f"{j}" for j in range(4 - self.scales, 4)]  # '1' '2' '3'
+    if self.self_condition:
+      self.embed_previous = self._conv(
+        self.heatmap_width, name="embed_previous"
+      )
+      self.down_previous = [
+        layers.Down(
+          self.heatmap_width, dtype=self.dtype, name=f"down_previous_{j}"
+        )
+        for j in names[:-1]
+      ]
+      self.fuse_previous = [
+        self._fuse(j, f"fuse_previous_{j}", use_bias=False) for j in names
+      ]
     self.raise_ = [
       Raise(self.width, int(j) - 1, self.dtype, name=f"raise_{j}")
       for j in names
@@ -149,6 +163,22 @@ class PoseDecoder(nn.Module):
       for refine, x in zip(self.refine, levels, strict=True)
     ]
 
+  def _known(self, noisy, previous) -> list[Float[Array, "b _y _x e"]]:
+    """What the estimate before says, at each scale, low to high.
+
+    Source: Chen et al. 2022, Analog Bits (arXiv 2208.04202), for the idea; not
+    of the paper, whose noisy heatmaps are seen as one mask for all joints.
+    """
+    if previous is None:
+      previous = jnp.zeros_like(noisy)
+    levels = [nn.gelu(self.embed_previous(previous.astype(self.dtype)))]
+    for down in reversed(self.down_previous):
+      levels.append(down(levels[-1]))
+    return [
+      fuse(level)
+      for fuse, level in zip(self.fuse_previous, levels[::-1], strict=True)
+    ]
+
   def _mask(self, refined):
     strongest = refined.max(axis=-1, keepdims=True)
     return nn.sigmoid(strongest.astype(jnp.float32)).astype(self.dtype)
@@ -158,9 +188,15 @@ class PoseDecoder(nn.Module):
     noisy: Float[Array, "b y x k"],
     time: Float[Array, "b"],
     features: Features,
+    previous: Float[Array, "b y x k"] | None = None,
   ) -> Float[Array, "b y x k"]:
-    """Clean heatmaps, float32, peak 1 where the network is sure."""
+    """Clean heatmaps, float32, peak 1 where the network is sure.
+
+    `previous` are those of the step before, which only a decoder with
+    `self_condition` looks at; zeros stand for none.
+    """
     levels = self.embed_heatmaps(noisy, time)
+    known = self._known(noisy, previous) if self.self_condition else None
     branches = []
     for j, level in enumerate(levels):
       refined = self.refine[j](level)
@@ -169,6 +205,8 @@ class PoseDecoder(nn.Module):
       else:
         local = refined
       fused = self.fuse_local[j](local) + features.halves[j]
+      if known is not None:
+        fused = fused + known[j]
       branches.append(self.interact[j](fused))
     return self.head(functools.reduce(jnp.add, branches).astype(jnp.float32))
 

@@ -91,7 +91,9 @@ def loss_sum(
   fixed = params | {"decoder": taught_by}
   count = config.train.teacher.steps
   walked = sampler.ensemble(
-    lambda xt, time: apply(fixed, xt, time, features, method="denoise"),
+    lambda *given: apply(
+      fixed, given[0], given[1], features, *given[2:], method="denoise"
+    ),
     _folded(keys, _NOISES),
     shape,
     jnp.asarray(sampler.time_grid(count, count)),
@@ -112,7 +114,10 @@ def loss_sum(
   # As the sampler begins: noise alone.
   xt = jnp.where(first[:, None, None, None], noise, xt)
   time = jnp.where(first, 1.0, time / d.steps)
-  found = apply(params, xt, time, features, method="denoise")
+  before = ()
+  if config.model.self_condition:
+    before = (jnp.where(first[:, None, None, None], 0.0, target),)
+  found = apply(params, xt, time, features, *before, method="denoise")
   error = jnp.square(found - target).mean(axis=(1, 2))
   weighed = batch["labelled"] & batch["valid"][:, None]
   return jnp.where(weighed, error, 0).sum()

@@ -128,7 +128,8 @@ def loss_sum(
   With `train.self_aligned` > 0, that share of the clips is noised from the
   model's own estimate out of pure noise instead of the truth, which is what it
   meets at inference. `train.start_weight` w adds the error of that estimate
-  itself: (error + w error at the start) / (1 + w).
+  itself: (error + w error at the start) / (1 + w). A network with
+  `self_condition` sees it beside the noisy heatmaps, and nothing at the start.
 
   Source: Feng et al. 2023 (arXiv 2307.16687): L2 between predicted and true
   heatmaps; self-aligned denoising: Ji et al. 2023, DDP (arXiv 2303.17559).
@@ -144,15 +145,16 @@ def loss_sum(
   target = targets(config, batch)
   time, noise, aligned = draws(config, batch["key"], target.shape[1:])
   clean = target
-  start_weight, start = config.train.start_weight, None
+  start_weight, start, before = config.train.start_weight, None, ()
   if config.train.self_aligned > 0 or start_weight > 0:
     start = apply(noise, jnp.ones_like(time), features, method="denoise")
     own = jax.lax.stop_gradient(jnp.clip(start, 0, 1))
     clean = jnp.where(aligned[:, None, None, None], own, target)
+    before = (own,) if config.model.self_condition else ()
   kept = process.alpha_bar(time, schedule=d.schedule, steps=d.steps)
   x0 = process.to_signal(clean, d.signal_scale)
   noisy = process.add_noise(x0, noise, kept)
-  predicted = apply(noisy, time, features, method="denoise")
+  predicted = apply(noisy, time, features, *before, method="denoise")
   error = jnp.square(predicted - target).mean(axis=(1, 2))
   if start_weight > 0:
     at_start = jnp.square(start - target).mean(axis=(1, 2))

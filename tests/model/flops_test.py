@@ -84,6 +84,7 @@ def test_encoder_and_decoder_cost_what_the_architecture_says(parts, hand):
   [
     {"lookup": False},
     {"scales": 1},
+    {"self_condition": True},
     # Its stem costs more element by element than a patch's, so a wide one.
     {"stem": "conv", "size": "L", "decoder_width": 192, "strl_depth": 2},
   ],
