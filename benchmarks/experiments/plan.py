@@ -91,6 +91,21 @@ EXPERIMENTS = {
       "temporal",
     ),
     Experiment(
+      "refined",
+      "What if the decoder is made to use what it found?",
+      {
+        "temporal": {"model.diffusion": False},
+        "full": {},
+        "start_weight 1": {"train.start_weight": 1.0},
+        "start_weight 1, self_condition": {
+          "train.start_weight": 1.0,
+          "model.self_condition": True,
+        },
+      },
+      "temporal",
+      seeds=1,
+    ),
+    Experiment(
       "hard",
       "The ladder where the network finds few people well",
       _LADDER,
@@ -141,8 +156,8 @@ EXPERIMENTS = {
       "full",
       seeds=1,
       steps=(1, 2, 4, 8),
-      samples=16,
-      people=500,
+      samples=8,
+      people=300,
     ),
     Experiment(
       "sampling-paper",
@@ -151,8 +166,8 @@ EXPERIMENTS = {
       "self_aligned 0",
       seeds=1,
       steps=(1, 2, 4, 8),
-      samples=16,
-      people=500,
+      samples=8,
+      people=300,
     ),
     Experiment(
       "stochastic",
@@ -163,7 +178,7 @@ EXPERIMENTS = {
       steps=(2, 4, 8),
       samples=8,
       eta=1.0,
-      people=500,
+      people=300,
     ),
     Experiment(
       "jhmdb",
