@@ -96,6 +96,7 @@ EXPERIMENTS = {
       {
         "temporal": {"model.diffusion": False},
         "full": {},
+        "self_aligned 0, as in the paper": {"train.self_aligned": 0.0},
         "start_weight 1": {"train.start_weight": 1.0},
         "start_weight 1, self_condition": {
           "train.start_weight": 1.0,

@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -176,7 +176,8 @@ def calibrate(
   """Factors of all methods, and which to use.
 
   The methods are compared on the half of the videos that they were not fitted
-  on, both ways round; then each is fitted on all of them.
+  on, both ways round, where the best is also judged (`fitted_on`, `held_out`);
+  then each is fitted on all of them.
 
   Raises ValueError where a half has too few joints.
   """
@@ -200,6 +201,14 @@ def calibrate(
     ]
     held_out[method] = float(np.mean(scores))
   best = min(held_out, key=lambda method: held_out[method])
+  judged = [
+    reliability.scores(
+      joints.take(~part),
+      fitting.fit(joints.take(part), best, near[part]),
+      near[~part],
+    )
+    for part in (first, ~first)
+  ]
   return calibration.Calibration(
     factors={method: fitting.fit(joints, method, near) for method in held_out},
     best=best,
@@ -210,8 +219,18 @@ def calibrate(
       **{key: protocol[key] for key in ("data", "split", "labels", "videos")},
       "joints": len(joints),
       "held_out_nll": held_out,
+      "held_out": {
+        "ece": _mean(one["ece"] for one in judged),
+        "auroc": _mean(one["auroc"] for one in judged),
+        "coverage_0.9": _mean(one["coverage"]["0.9"] for one in judged),
+      },
     },
   )
+
+
+def _mean(values: Iterable[float | None]) -> float | None:
+  known = [value for value in values if value is not None]
+  return float(np.mean(known)) if known else None
 
 
 def summary(result: Mapping[str, Any]) -> metric.Table:

@@ -14,6 +14,7 @@ LEAST = 200  # labelled joints to fit on
 _TAILS = (2.0, 3.0, 5.0, 10.0, math.inf)
 # samples, heatmap, floor, peak: where to begin, and between which logarithms.
 _START = (1.0, 0.5, 1e-4, 1.0)
+_BINS, _IN_BIN = 20, 20  # of the curve, at most; joints in each, at least
 _LOWEST, _HIGHEST = (-16.0,) * 4, (7.0, 7.0, 7.0, 3.0)
 
 
@@ -22,7 +23,7 @@ def fit(
   method: str,
   reach: Float[np.ndarray, "n"] | None = None,
 ) -> calibration.Factors:
-  """Factors of the largest likelihood; with `reach`, its probability's line too.
+  """Factors of the largest likelihood; with `reach`, its probability's curve.
 
   Args:
     joints: with their true errors.
@@ -52,7 +53,7 @@ def fit(
     if best is None or found.fun < best[0]:
       best = found.fun, _factors(found.x, free, tail)
   assert best is not None
-  return best[1] if reach is None else _with_line(joints, best[1], reach)
+  return best[1] if reach is None else _with_curve(joints, best[1], reach)
 
 
 def _factors(
@@ -64,36 +65,25 @@ def _factors(
   return calibration.Factors(samples, heatmap, floor, tail, peak)
 
 
-def _with_line(
+def _with_curve(
   joints: calibration.Joints,
   factors: calibration.Factors,
   reach: Float[np.ndarray, "n"],
 ) -> calibration.Factors:
-  """The line in log-odds of the largest likelihood of right and wrong.
+  """With the rising curve from stated probabilities to the share of right joints.
 
-  Right and wrong are smoothed as by Platt, so that all right is no certainty.
-  The slope is not negative: what is surer stays so.
+  Through bins of equal count; each counts as if it held one right and one wrong
+  joint more, so that nothing is certain.
   """
   stated = uncertainty.within(factors.scale(joints), reach, factors.tail)
-  odds = calibration.log_odds(stated)
   right = np.linalg.norm(joints.error, axis=1) <= reach
-  count = right.sum()
-  target = np.where(
-    right, (count + 1) / (count + 2), 1 / (len(right) - count + 2)
+  order = np.argsort(stated, kind="stable")
+  bins = np.array_split(order, min(_BINS, len(order) // _IN_BIN))
+  count = np.array([len(one) for one in bins])
+  share = np.array([(right[one].sum() + 1) / (len(one) + 2) for one in bins])
+  rising = optimize.isotonic_regression(share, weights=count).x
+  return dataclasses.replace(
+    factors,
+    stated=tuple(float(np.mean(stated[one])) for one in bins),
+    observed=tuple(rising.tolist()),
   )
-
-  def loss(line: np.ndarray) -> tuple[float, np.ndarray]:
-    at = line[0] * odds + line[1]
-    value = np.mean(np.logaddexp(0, at) - target * at)
-    away = 1 / (1 + np.exp(-at)) - target
-    return float(value), np.array([np.mean(away * odds), np.mean(away)])
-
-  found = optimize.minimize(
-    loss,
-    np.array([1.0, 0.0]),
-    jac=True,
-    method="L-BFGS-B",
-    bounds=[(0.0, 20.0), (-20.0, 20.0)],
-  )
-  slope, shift = found.x.tolist()
-  return dataclasses.replace(factors, slope=slope, shift=shift)

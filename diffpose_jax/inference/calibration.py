@@ -8,10 +8,11 @@ estimate with scale
 V_samples being the covariance of the ensemble's joints, V_heatmap the second
 moments of the mean heatmap and peak its height, and L the longer side of the
 person's box. The factors s, h, f, p >= 0 and the tail are fitted by maximum
-likelihood. Then a line in the log-odds is fitted to the probability P of an
-error of at most half a head: logit P' = slope logit P + shift, since one tail
-does not hold for joints that are nearly right and for those that are elsewhere.
-Source: Platt 1999, for the line. The three methods differ in what they may use: `samples` (h = 0), `heatmap` (s = 0), or
+likelihood. Then the probability P of an error of at most half a head, which
+follows, is mapped to how many of such joints were right, by a rising curve, since
+one tail does not hold for joints that are nearly right and for those that are
+elsewhere. Source: Zadrozny & Elkan 2002, for isotonic calibration. The three
+methods differ in what they may use: `samples` (h = 0), `heatmap` (s = 0), or
 `both`. The one with the best likelihood on people that were not fitted on is
 the one that is shipped.
 """
@@ -24,7 +25,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy import special
 
 from diffpose_jax.data import strict_json
 from diffpose_jax.inference import pack_file
@@ -36,7 +36,6 @@ METHODS = ("samples", "heatmap", "both")
 SAMPLING = ("steps", "samples", "flip", "eta", "solver", "adaptive", "decode")
 _OLDER = {"solver": "ddim", "adaptive": 0.0}  # where it does not say
 _FLOOR = 1e-8  # of L²: so that S is never singular
-_SURE = 1e-6  # nothing is surer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,8 +77,9 @@ class Factors:
   floor: float
   tail: float
   peak: float = 0.0
-  slope: float = 1.0
-  shift: float = 0.0
+  # The curve from stated probabilities to observed ones; none: they are kept.
+  stated: tuple[float, ...] = ()
+  observed: tuple[float, ...] = ()
 
   def scale(self, joints: Joints) -> Float[np.ndarray, "n 2 2"]:
     """S of each joint."""
@@ -95,12 +95,9 @@ class Factors:
   ) -> Float[np.ndarray, "n"]:
     """Probability that an error of such a scale is at most `reach` long."""
     found = uncertainty.within(scale, reach, self.tail)
-    return special.expit(self.slope * log_odds(found) + self.shift)
-
-
-def log_odds(probability: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
-  """Of probabilities; finite also for 0 and 1."""
-  return special.logit(np.clip(probability, _SURE, 1 - _SURE))
+    return (
+      np.interp(found, self.stated, self.observed) if self.stated else found
+    )
 
 
 # As the methods are without any fit: the spread is taken for the covariance.
@@ -162,7 +159,14 @@ def read(weights: pathlib.Path) -> Calibration | None:
     values = values | {"tail": values["tail"] or math.inf}
     # Older ones know no more than what is needed.
     given = [f.name for f in fields if f.name in values]
-    factors[method] = Factors(**{name: float(values[name]) for name in given})
+    factors[method] = Factors(
+      **{
+        name: tuple(map(float, values[name]))
+        if isinstance(values[name], list | tuple)
+        else float(values[name])
+        for name in given
+      }
+    )
   known: dict[str, Any] = {key: content[key] for key in keys}
   known["factors"] = factors
   return Calibration(**known)

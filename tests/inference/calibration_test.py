@@ -121,21 +121,22 @@ def test_what_is_stated_of_each_joint():
   want = 1 - math.exp(-(7.5**2) / (2 * math.sqrt(1004 * 1009)))
   assert got.within[0, 1] == pytest.approx(want, rel=1e-3)
   found = _calibration()
-  lined = dataclasses.replace(found.factors["heatmap"], slope=0.5, shift=0.2)
-  found = dataclasses.replace(found, factors={"heatmap": lined})
-  odds = 0.5 * math.log(want / (1 - want)) + 0.2
+  bent = dataclasses.replace(
+    found.factors["heatmap"], stated=(0.0, 0.5), observed=(0.2, 0.6)
+  )
+  found = dataclasses.replace(found, factors={"heatmap": bent})
   got = calibration.state(samples, shape, side, peak, found)
   assert got.within is not None
-  assert got.within[0, 1] == pytest.approx(1 / (1 + math.exp(-odds)), rel=1e-3)
+  assert got.within[0, 1] == pytest.approx(0.2 + 0.8 * want, rel=1e-3)
   assert calibration.describe(_calibration())["uncertainty"].endswith("heatmap")
   assert "not calibrated" in calibration.describe(None)["uncertainty"]
 
 
-def test_one_of_an_older_version_knows_neither_peak_nor_line(tmp_path):
+def test_one_of_an_older_version_knows_neither_peak_nor_curve(tmp_path):
   path = _calibration().save(tmp_path)
   content = json.loads(path.read_text())
   for factors in content["factors"].values():
-    for name in ("peak", "slope", "shift"):
+    for name in ("peak", "stated", "observed"):
       del factors[name]
   for name in ("solver", "adaptive"):
     del content["sampling"][name]

@@ -3,7 +3,14 @@
 import numpy as np
 import pytest
 
-from benchmarks.experiments import plan, readings, scores, training
+from benchmarks.experiments import (
+  page,
+  plan,
+  readings,
+  scores,
+  tables,
+  training,
+)
 from diffpose_jax import config as config_lib
 from diffpose_jax import main, verbs
 
@@ -106,6 +113,15 @@ def test_merged_joints_by_hand():
   # Distances to the others: 8, 6, 12, 6; the first of equals.
   np.testing.assert_allclose(joints[3, "medoid4"][0], 1.0)
   np.testing.assert_allclose(joints[3, "medoid4"][1], 0.15)
+
+
+def test_the_page_is_that_of_the_stored_results():
+  assert page.results(tables.FOLDER), "benchmarks/results/experiments is empty"
+  assert page.PAGE.read_text() == page.page(tables.FOLDER), (
+    "python -m benchmarks.experiments.page writes it anew"
+  )
+  for content in page.results(tables.FOLDER):
+    assert (page.PLOTS / f"{content['name']}.svg").is_file()
 
 
 @pytest.mark.parametrize("name", plan.EXPERIMENTS)
