@@ -24,6 +24,7 @@ from ml_collections import config_flags
 
 from diffpose_jax import compile_cache, supervisor, verbs
 from diffpose_jax import config as config_lib
+from diffpose_jax.inference import shipped
 
 PACKAGE = pathlib.Path(__file__).resolve().parent
 DEFAULT_VERB = "train"
@@ -142,6 +143,8 @@ def parse(name: str, verb: verbs.Verb, arguments: list[str]) -> dict[str, Any]:
     # What a config file does not find, ml_collections tells when it is used.
     config: Any = given["config"]
     _ = config.is_locked
+  if "weights" in given:  # also those that ship, by name
+    given["weights"] = shipped.place(str(given["weights"]))
   _check_form(name, verb, given)
   if name == "train" and "workdir" not in given:
     path = config_flags.get_config_filename(values["config"])

@@ -192,7 +192,10 @@ FLAGS: dict[str, tuple[type, str]] = {
     bool,
     "leave out the evaluation at the end; evaluate can do it later, elsewhere",
   ),
-  "weights": (pathlib.Path, "workdir of a training run, or a file of pack"),
+  "weights": (
+    pathlib.Path,
+    "workdir of a training run, file of pack, bundle, or name of shipped ones",
+  ),
   "split": (str, "split to evaluate; default: the config's validation split"),
   "boxes": (
     str,

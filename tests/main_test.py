@@ -10,6 +10,7 @@ import types
 import pytest
 
 from diffpose_jax import main, supervisor, verbs
+from diffpose_jax.inference import shipped
 
 CONFIG = """
 from diffpose_jax import config as defaults
@@ -445,3 +446,14 @@ def test_the_command_starts_without_the_verbs():
   )
   assert run.returncode == 2, run.stderr
   assert run.stderr.startswith("diffpose_jax: error: unknown verb 'fly'")
+
+
+def test_shipped_weights_are_known_by_name(tmp_path, monkeypatch):
+  parse = lambda value: main.parse(  # noqa: E731
+    "calibrate", verbs.VERBS["calibrate"], [f"--weights={value}"]
+  )["weights"]
+  monkeypatch.chdir(tmp_path)
+  assert parse("runs/a") == pathlib.Path("runs/a")
+  assert parse(shipped.DEFAULT) == shipped.find(shipped.DEFAULT)
+  (tmp_path / shipped.DEFAULT).mkdir()  # a path that exists comes first
+  assert parse(shipped.DEFAULT) == pathlib.Path(shipped.DEFAULT)

@@ -61,8 +61,10 @@ One difference each: `single frame` and `temporal` have no diffusion, `no lookup
 concatenates in the place of the mask.
 """,
   "refined": """
-One run each. With the estimate of the step before, joint by joint, the second step
-gains a tenth of an AP on hard joints over the first: it refines, and too little.
+One run each, less than a seed may change by itself. None of it gets beyond the
+network without diffusion; `self_aligned` and `start_weight` come nearer than the
+paper's training does, and the estimate of the step before, joint by joint, adds nothing
+that shows.
 """,
   "hard": """
 `configs/synthetic_hard.py`: up to four people who face anywhere, in clutter, cut

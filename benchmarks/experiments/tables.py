@@ -95,6 +95,7 @@ def _row(experiment, name, loaded, out, seeds) -> dict[str, Any]:
       {
         "name": run.name,
         "seconds": round(training.seconds(out / run.name)),
+        "loss": round(1e3 * training.loss(out / run.name), 3),
         "ap": {cut: _ap(judged, chosen) for cut, chosen in cuts.items()},
       }
       for run, judged in zip(runs, mine, strict=True)

@@ -107,6 +107,19 @@ def seconds(folder: pathlib.Path) -> float:
   return json.loads((folder / _DONE).read_text())["seconds"]
 
 
+def loss(folder: pathlib.Path) -> float:
+  """Of the last hundred steps, the mean over those that were logged."""
+  lines = (folder / "metrics.jsonl").read_text().splitlines()
+  records = [json.loads(line) for line in lines]
+  last = max(record["step"] for record in records)
+  found = [
+    record["loss"]
+    for record in records
+    if record["step"] > last - 100 and record.get("loss") is not None
+  ]
+  return sum(found) / len(found)
+
+
 def _seconds(folder: pathlib.Path) -> float:
   account = json.loads((folder / "goodput.json").read_text())
   return sum(account["seconds"].values())

@@ -4,7 +4,7 @@ import pathlib
 from typing import Any
 
 from diffpose_jax import config as config_lib
-from diffpose_jax.inference import averaged, shipped
+from diffpose_jax.inference import averaged
 from diffpose_jax.training import train
 
 _ITERATIONS, _RATE = 500, 3e-4
@@ -23,7 +23,7 @@ def main(
   """Trains and evaluates the student; what `train.train` returns.
 
   Args:
-    weights: the teacher: workdir, packed file, bundle or shipped name.
+    weights: the teacher: workdir, packed file or bundle.
     workdir: of the student, a run like any other; it is gone on with.
     steps: of the teacher's walk.
     samples: of the teacher, merged.
@@ -35,7 +35,7 @@ def main(
   """
   return train.train(
     config=config_of(
-      shipped.place(str(weights)),
+      weights,
       steps=steps,
       samples=samples,
       iterations=iterations,
