@@ -158,15 +158,14 @@ def read(weights: pathlib.Path) -> Calibration | None:
     strict_json.require(values, tuple(needed), f"{path}: factors: {method}")
     values = values | {"tail": values["tail"] or math.inf}
     # Older ones know no more than what is needed.
-    given = [f.name for f in fields if f.name in values]
-    factors[method] = Factors(
-      **{
-        name: tuple(map(float, values[name]))
-        if isinstance(values[name], list | tuple)
-        else float(values[name])
-        for name in given
-      }
-    )
+    given: dict[str, Any] = {
+      f.name: tuple(map(float, values[f.name]))
+      if isinstance(values[f.name], list | tuple)
+      else float(values[f.name])
+      for f in fields
+      if f.name in values
+    }
+    factors[method] = Factors(**given)
   known: dict[str, Any] = {key: content[key] for key in keys}
   known["factors"] = factors
   return Calibration(**known)

@@ -145,7 +145,7 @@ def loss_sum(
   target = targets(config, batch)
   time, noise, aligned = draws(config, batch["key"], target.shape[1:])
   clean = target
-  start_weight, start, before = config.train.start_weight, None, ()
+  start_weight, start, before = config.train.start_weight, target, ()
   if config.train.self_aligned > 0 or start_weight > 0:
     start = apply(noise, jnp.ones_like(time), features, method="denoise")
     own = jax.lax.stop_gradient(jnp.clip(start, 0, 1))
