@@ -47,18 +47,14 @@ def _setting(found: list[dict[str, Any]]) -> str:
   lines = ["## How they were made", said.SETTING.strip()]
   machines = dict.fromkeys(machine.line(one["machine"]) for one in found)
   lines += [f"- {line}" for line in machines]
-  keys = found[0]["common"] if found else {}
-  lines.append(
-    "Keys of every training beside its config's: "
-    + ", ".join(f"`{key}={value}`" for key, value in keys.items())
-    + "."
-  )
   return "\n\n".join(lines)
 
 
 def _section(content: dict[str, Any]) -> str:
   name = content["name"]
   lines = [f"## {content['question']}", f"`{_command(content)}`"]
+  keys = ", ".join(f"`{k}={v}`" for k, v in content["common"].items())
+  lines.append(f"configs/{plan.CONFIG[content['data']]}.py, with {keys}.")
   if name in said.EACH:
     lines.append(said.EACH[name].strip())
   lines.append(f"![{content['question']}](results/{name}.svg)")

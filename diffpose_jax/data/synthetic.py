@@ -8,6 +8,7 @@ pixels) and `speed` (mean motion of its joints, in pixels per frame). Joints
 outside the picture, and the ears always, are 0, 0, 0: not labelled.
 """
 
+import dataclasses
 import functools
 import json
 import os
@@ -29,43 +30,31 @@ from diffpose_jax.data import (
 
 VERSION = 2  # of what is drawn: raise it when the same seed looks different
 
+# One upright person, seen from the front, in plain surroundings: to learn from in
+# minutes.
+_SIMPLE = synthetic_scene.Difficulty(
+  people=(1, 1),
+  occluders=(0, 0),
+  motion_blur=0.2,
+  defocus=0.2,
+  camera_motion=0.3,
+  noise=0.3,
+  clutter=0.2,
+  light=0.2,
+  ambiguous=0.0,
+  close=0.0,
+  crowd=0.0,
+  speed=0.8,
+  activities=("stand", "talk", "walk", "walk_talk", "wave", "clap"),
+  turned=60.0,
+)
+
 DIFFICULTIES = {
-  # One upright person, seen from the front, in plain surroundings: to learn
-  # from in minutes.
-  "simple": synthetic_scene.Difficulty(
-    people=(1, 1),
-    occluders=(0, 0),
-    motion_blur=0.2,
-    defocus=0.2,
-    camera_motion=0.3,
-    noise=0.3,
-    clutter=0.2,
-    light=0.2,
-    ambiguous=0.0,
-    close=0.0,
-    crowd=0.0,
-    speed=0.8,
-    activities=("stand", "talk", "walk", "walk_talk", "wave", "clap"),
-    turned=60.0,
-  ),
+  "simple": _SIMPLE,
   # The same, but in every four frames one or two are blurred or covered: what a
   # network that finds people well still needs their neighbours for.
-  "hidden": synthetic_scene.Difficulty(
-    people=(1, 1),
-    occluders=(0, 0),
-    motion_blur=0.4,
-    defocus=0.2,
-    camera_motion=0.3,
-    noise=0.3,
-    clutter=0.2,
-    light=0.2,
-    ambiguous=1.0,
-    close=0.0,
-    crowd=0.0,
-    speed=1.0,
-    activities=("stand", "talk", "walk", "walk_talk", "wave", "clap"),
-    turned=60.0,
-    stretch=4,
+  "hidden": dataclasses.replace(
+    _SIMPLE, motion_blur=0.4, ambiguous=1.0, speed=1.0, stretch=4
   ),
   "easy": synthetic_scene.Difficulty(
     people=(1, 2),

@@ -26,9 +26,10 @@ class Difficulty:
   `motion_blur`, `defocus`, `camera_motion`, `noise`, `clutter` (of the
   background), `light` (its change over time). `ambiguous`: share of the
   stretches, of `stretch` frames, in which one or two frames of a person are
-  blurred or covered while their neighbours are not. `close`: share of videos with an upper body
-  only. `crowd`: share with unlabelled people in an ignore region. `speed`:
-  pace of the movements. `activities`: what people do; empty for everything.
+  blurred or covered while their neighbours are not. `close`: share of videos
+  with an upper body only. `crowd`: share with unlabelled people in an ignore
+  region. `speed`: pace of the movements. `activities`: what people do; empty
+  for everything.
   `turned`: largest angle from facing the camera at the start, degrees.
   """
 
