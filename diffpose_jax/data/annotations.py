@@ -427,7 +427,14 @@ def _uncertainty_json(person: Person) -> dict[str, Any]:
   if person.scale is not None:
     found["scale"] = person.scale[:, (0, 0, 1), (0, 1, 1)]
   return {
-    key: [None if np.isnan(v).any() else np.round(v, 6).tolist() for v in rows]
+    key: [
+      None if unknown else row
+      for row, unknown in zip(
+        np.round(rows.astype(np.float64), 6).tolist(),
+        np.isnan(rows.reshape(len(rows), -1)).any(axis=1).tolist(),
+        strict=True,
+      )
+    ]
     for key, rows in found.items()
     if rows is not None
   }

@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import resource
 import stat
@@ -140,6 +141,20 @@ def test_plain_numbers_are_the_shortest_that_come_back_to_the_last_bit():
   values = bits.view(np.float32)
   again = json.loads(json.dumps(strict_json.plain(values)))
   np.testing.assert_array_equal(np.float32(again).view(np.uint32), bits)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_plain_numbers_are_those_that_numpy_prints(dtype):
+  rng = np.random.default_rng(1)
+  sizes = 10.0 ** rng.uniform(-12, 4.8, (997, 3))
+  values = (sizes * rng.choice([-1, 1], sizes.shape)).astype(dtype)
+  rounded = np.round(values.astype(np.float64), 2).astype(dtype)
+  for some in (values, rounded, np.array([0.0, -0.0, 1e4, 0.25], dtype)):
+    printed = [float(str(value)) for value in some.ravel()]
+    assert np.ravel(strict_json.plain(some)).tolist() == printed
+  [unknown] = strict_json.plain(np.array([np.nan], dtype))
+  assert math.isnan(unknown)
+  assert strict_json.plain(np.zeros((0, 2), dtype)) == []
 
 
 def test_require_names_what_is_missing_and_what_is_there():
