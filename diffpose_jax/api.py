@@ -101,7 +101,7 @@ class DiffPose:
       **sampling: steps (of denoising), samples (members of the ensemble), flip
         (average with the mirrored picture), seed (of the noise), eta (noise of
         the steps), solver (ddim or dpm2m) and adaptive (a spread up to which
-        two samples are enough); what is not given is as the weights' config
+        a first look of two samples and one step is enough); what is not given is as the weights' config
         says.
 
     Raises:

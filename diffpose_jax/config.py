@@ -190,8 +190,8 @@ def _evaluate() -> ml_collections.ConfigDict:
   c.flip = False  # average with the mirrored picture
   c.eta = 0.0  # noise of the DDIM steps, 0 is deterministic
   c.solver = "ddim"  # or dpm2m: DPM-Solver++ of second order, deterministic
-  # Spread of a person's first two samples up to which there are no more, as a
-  # share of the crop's height; 0: everybody has all `samples`.
+  # Spread of two samples of one step up to which a person has no more, as a
+  # share of the crop's height; 0: everybody has all `steps` and `samples`.
   c.adaptive = 0.0
   c.seed = 0
   c.batch = 32  # clips a call

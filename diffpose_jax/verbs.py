@@ -234,8 +234,8 @@ FLAGS: dict[str, tuple[type, str]] = {
   "eta": (float, "noise of the DDIM steps; 0 is deterministic"),
   "adaptive": (
     float,
-    "spread of a person's first two samples, as a share of the crop's height, "
-    "up to which there are no more",
+    "spread of two samples of one step, as a share of the crop's height, up to "
+    "which a person has no more",
   ),
   "solver": (str, "of the steps: ddim, or dpm2m of second order"),
   "gt": (pathlib.Path, "folder of annotation files: PoseTrack18 or annolist"),

@@ -16,6 +16,7 @@ from diffpose_jax.data import strict_json
 
 PAGE = training.REPO / "docs" / "results.md"
 PLOTS = training.REPO / "docs" / "results"
+_MASKS = "masks.json"
 _CUTS = ("all", "hard", "easy", "occluded", "blurred", "fast", "wrist", "ankle")
 
 
@@ -24,6 +25,8 @@ def page(folder: pathlib.Path) -> str:
   found = results(folder)
   parts = [said.HEAD.strip(), _setting(found)]
   parts += [_section(content) for content in found]
+  if (folder / _MASKS).exists():
+    parts.append(_masks(strict_json.load(folder / _MASKS)))
   return "\n\n".join(parts) + "\n"
 
 
@@ -182,6 +185,22 @@ def _adaptive(content: dict[str, Any]) -> str:
   ]
   heads = ["steps", "go on", "threshold", "work", *(f"AP, {c}" for c in cuts)]
   return "`--adaptive`, by the share who go on:\n\n" + _table(heads, rows)
+
+
+def _masks(content: dict[str, Any]) -> str:
+  """What the decoder makes of what it is shown, and a picture of its masks."""
+  shown = ["noise"]
+  for start in ("truth", "own"):
+    shown += [f"{start} at {time}" for time in content["times"]]
+  lines = [said.MASKS.strip(), "![masks](results/masks.png)"]
+  for part, form in (("error", ".2f"), ("contrast", "+.3f")):
+    rows = [
+      [name, *(format(network[part][one], form) for one in shown)]
+      for name, network in content["networks"].items()
+    ]
+    lines.append(_table([said.MASK_TABLES[part], *shown], rows))
+  lines.append(f"{content['people']} people of the validation videos.")
+  return "\n\n".join(lines)
 
 
 def _interval(numbers: list[float], whole: bool, form: str = ".1f") -> str:

@@ -72,6 +72,7 @@ class Experiment:
   steps: tuple[int, ...] = (2,)
   samples: int = 4
   eta: float = 0.0
+  solver: str = "ddim"
   people: int = 1500  # at most about so many are read
 
   def runs(self, row: str, seeds: int | None = None) -> list[Run]:
@@ -173,12 +174,23 @@ EXPERIMENTS = {
     Experiment(
       "stochastic",
       "Do steps with noise of their own (η = 1) help?",
-      {"full": {}},
-      "full",
+      {"self_aligned 0": {"train.self_aligned": 0.0}},
+      "self_aligned 0",
       seeds=1,
-      steps=(2, 4, 8),
+      steps=(1, 2, 4, 8),
       samples=8,
       eta=1.0,
+      people=300,
+    ),
+    Experiment(
+      "second-order",
+      "Does a solver of second order need fewer steps?",
+      {"self_aligned 0": {"train.self_aligned": 0.0}},
+      "self_aligned 0",
+      seeds=1,
+      steps=(1, 2, 4, 8),
+      samples=8,
+      solver="dpm2m",
       people=300,
     ),
     Experiment(

@@ -1,9 +1,13 @@
 """One picture for each experiment."""
 
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
+import cv2
 import matplotlib
+import numpy as np
+from jaxtyping import Float, UInt8
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -57,3 +61,33 @@ def _sampling(axis, content: dict[str, Any], cut: str) -> None:
   axis.set_xlabel("evaluations of the decoder, 1, 2, 4 … samples")
   axis.set_ylabel("AP")
   axis.legend(title="steps", frameon=False, fontsize=8)
+
+
+def coloured(
+  values: Float[np.ndarray, "y x"],
+  size: tuple[int, int],
+) -> UInt8[np.ndarray, "h w 3"]:
+  """A map in [0, 1] as an RGB picture of (width, height), cells as squares."""
+  grey = np.round(255 * np.clip(values, 0, 1)).astype(np.uint8)
+  large = cv2.resize(grey, size, interpolation=cv2.INTER_NEAREST)
+  return cv2.applyColorMap(large, cv2.COLORMAP_VIRIDIS)[..., ::-1]
+
+
+def headed(
+  picture: UInt8[np.ndarray, "h w 3"], heads: Sequence[str]
+) -> UInt8[np.ndarray, "_ w 3"]:
+  """A picture with a heading above each of its equal columns."""
+  bar = np.full((24, picture.shape[1], 3), 255, np.uint8)
+  for place, head in enumerate(heads):
+    x = place * picture.shape[1] // len(heads) + 4
+    cv2.putText(
+      bar,
+      head,
+      (x, 17),
+      cv2.FONT_HERSHEY_SIMPLEX,
+      0.42,
+      (0, 0, 0),
+      1,
+      cv2.LINE_AA,
+    )
+  return np.concatenate([bar, picture])

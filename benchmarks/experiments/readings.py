@@ -60,6 +60,7 @@ def read(
   samples: int,
   most: int,
   eta: float = 0.0,
+  solver: str = "ddim",
 ) -> Reading:
   """The poses of at most about `most` people of a run's validation split.
 
@@ -69,9 +70,10 @@ def read(
     samples: the largest number.
     most: people, of evenly spaced frames.
     eta: noise of the steps.
+    solver: of the steps.
   """
   estimator = estimator_lib.Estimator.load(
-    weights, steps=1, samples=samples, flip=False, eta=eta
+    weights, steps=1, samples=samples, flip=False, eta=eta, solver=solver
   )
   config: Any = estimator.config
   split = prepared.open_split(

@@ -55,6 +55,32 @@ a frame. Intervals are bootstraps over videos and over runs, paired where a gain
 told; with one run they do not hold what another seed would change.
 """
 
+MASKS = """
+## What does the decoder see?
+
+`python -m benchmarks.experiments.masks`
+
+The decoder is shown noise alone, as at the first step; or the truth, or its own
+first estimate, noised to a time (0.05: hardly). Were the noisy heatmaps used, the
+error would fall with what they say.
+
+- `full` as the configs for CPUs train it does not use them: shown the truth, all but
+  clean, it errs as much as when it is shown nothing.
+- Trained as in the paper it does, a little. It takes its own estimate for as much
+  truth, though, and is worse for it at times in between: what several steps lose.
+- `no lookup`, which sees each joint's heatmap, would halve its error if it were
+  shown the truth, and is misled by its own estimate in proportion.
+
+So the decoder does not fail to learn what the mask could tell; what it is shown at
+inference does not know more than the decoder itself. In the picture, masks of the
+network that is trained as in the paper, at the finest scale: they tell about where
+the hips and wrists are, one number a cell for seventeen joints.
+"""
+MASK_TABLES = {
+  "error": "squared error x 1000",
+  "contrast": "mask, at joints over elsewhere",
+}
+
 EACH: dict[str, str] = {
   "ladder": """
 One difference each: `single frame` and `temporal` have no diffusion, `no lookup`

@@ -34,6 +34,7 @@ def made(
     "joints": {name: int(cut.sum()) for name, cut in first.cuts.items()},
     "reference": experiment.reference,
     "eta": experiment.eta,
+    "solver": experiment.solver,
     "common": plan.COMMON[experiment.data],
     "machine": machine.describe(),
     "rows": [
@@ -66,6 +67,8 @@ def _reading(
     f"steps={'+'.join(map(str, steps))}-samples={samples}"
     f"-eta={experiment.eta}-people={experiment.people}"
   )
+  if experiment.solver != "ddim":
+    name += f"-solver={experiment.solver}"
   path = folder / "readings" / f"{name}.npz"
   if not path.exists():
     print(f"{run.name}: reading", flush=True)
@@ -76,6 +79,7 @@ def _reading(
         samples=samples,
         most=experiment.people,
         eta=experiment.eta,
+        solver=experiment.solver,
       ),
       path,
     )
@@ -161,18 +165,19 @@ def _sampling(
 def _adaptive(
   experiment: plan.Experiment, reading: readings.Reading
 ) -> list[dict[str, Any]]:
-  """What `--adaptive` gives for shares of people who go on after two samples.
+  """What `--adaptive` gives for shares of people who go on after a first look.
 
   `work` is evaluations of the decoder a person, over those if all had all.
   """
   records = []
-  samples, few = experiment.samples, adaptive.FIRST
+  samples, spread = experiment.samples, reading.first[1]
+  less = reading.judged(1, f"mean{adaptive.FIRST}")
   for steps in experiment.steps:
     for share in _SHARES:
-      threshold = float(np.quantile(reading.first[steps], 1 - share))
-      on = reading.first[steps] > threshold if share < 1 else reading.video >= 0
-      pair = (reading.judged(steps, f"mean{n}") for n in (few, samples))
-      less, more = pair
+      threshold = float(np.quantile(spread, 1 - share))
+      on = spread > threshold if share < 1 else reading.video >= 0
+      more = reading.judged(steps, f"mean{samples}")
+      work = adaptive.evaluations(on.mean(), steps, samples)
       mixed = scores.Judged(
         np.where(on[:, None], more.error, less.error),
         np.where(on[:, None], more.score, less.score),
@@ -183,7 +188,7 @@ def _adaptive(
           "steps": steps,
           "share": share,
           "threshold": round(threshold, 5),
-          "work": round((few + on.mean() * (samples - few)) / samples, 3),
+          "work": round(min(work / (steps * samples), 1), 3),
           "ap": {
             cut: _ap(mixed, reading.cuts[cut])
             for cut in ("all", "hard")

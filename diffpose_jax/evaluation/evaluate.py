@@ -190,7 +190,7 @@ def evaluate_split(
   With ground-truth boxes, how far its uncertainty can be believed is judged
   too, by the calibration in `workdir` if there is one for these weights and
   this way of sampling. `metrics` and `rules` are those of `measure.measure`.
-  With `adaptive`, `samples_per_person` is the mean number of them.
+  With `adaptive`, `evaluations_per_person` is the mean number of the decoder's.
   """
   truth = prepared.to_videos(split)
   people, source = choose_people(split, truth, config)
@@ -211,12 +211,13 @@ def evaluate_split(
   members = str(options.samples)
   if options.adaptive:
     share = float(np.mean(adaptive.whole(estimates.samples)))
-    mean = adaptive.FIRST + share * (options.samples - adaptive.FIRST)
-    result["samples_per_person"] = mean
-    members = f"{adaptive.FIRST} to {options.samples}"
+    mean = adaptive.evaluations(share, options.steps, options.samples)
+    result["evaluations_per_person"] = mean
+    members += ", adaptive"
     logging.info(
-      "%.0f %% of the people went on after %d samples: %.2f a person",
-      *(100 * share, adaptive.FIRST, mean),
+      "%.0f %% of the people went on after a first look: %.1f evaluations of the "
+      "decoder a person, not %d",
+      *(100 * share, mean, options.steps * options.samples),
     )
   if (people.person >= 0).all():
     result |= _uncertainty(

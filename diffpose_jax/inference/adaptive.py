@@ -1,9 +1,10 @@
-"""More samples for those alone whose first ones disagree.
+"""Steps and samples for those alone of whom a first look says different things.
 
-The first samples of a person tell whether more would change anything. All is
-one compiled program: how many people go on is not known when it is compiled, so
-they are gathered to the front and taken in groups of a fixed size, as many as
-there are; nothing waits for the host.
+The first look is two samples of one step. Where they agree, they are the answer;
+all others get all samples, of all steps. All is one compiled program: how many
+people go on is not known when it is compiled, so they are gathered to the front
+and taken in groups of a fixed size, as many as there are; nothing waits for the
+host.
 """
 
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Key, Shaped
 
-FIRST = 2  # samples of everybody
+FIRST = 2  # samples of the first look
 _GROUPS = 8  # of people in a batch
 
 # (features of each view, keys, numbers of members) → heatmaps [m b y x k]
@@ -27,12 +28,18 @@ def check(threshold: float, samples: int) -> None:
     raise ValueError(f"adaptive is {threshold}, must be at least 0")
   if threshold and (samples <= FIRST or samples % FIRST):
     raise ValueError(
-      f"samples is {samples}; with adaptive, everybody has {FIRST} of them and "
-      "some have all, so it must be an even number from 4 on"
+      f"samples is {samples}; with adaptive, some have {FIRST} and others all, "
+      "so it must be an even number from 4 on"
     )
 
 
+def evaluations(share: float, steps: int, samples: int) -> float:
+  """Of the decoder, a person, where a share of the people goes on."""
+  return FIRST + share * steps * samples
+
+
 def ensemble(
+  look: Run,
   run: Run,
   features: Any,
   keys: Key[Array, "b"],
@@ -41,21 +48,22 @@ def ensemble(
   samples: int,
   threshold: float,
 ) -> Float[Array, "m b y x k"]:
-  """Heatmaps of `samples` members; those who agree have their first ones again.
+  """Heatmaps of `samples` members; who is done has the first look's, repeated.
 
   So the mean over all members and their covariance are those of the samples that
-  were made, and whoever gets them need not know how many these are. What a
-  person gets does not depend on who else is in the batch.
+  count, and whoever gets them need not know how many these are. What a person
+  gets does not depend on who else is in the batch.
 
   Args:
-    run: samples some members.
+    look: samples members by one step.
+    run: the same by all steps.
     features: trees whose leaves begin with b.
     keys: one per person.
     decode: joints [b k 2] of heatmaps [b y x k], as shares of the crop's height.
     samples: an even number above `FIRST`.
     threshold: spread up to which a person is done, see `spread`.
   """
-  first = run(features, keys, jnp.arange(FIRST, dtype=jnp.uint32))
+  first = look(features, keys, jnp.arange(FIRST, dtype=jnp.uint32))
   go_on = spread(jax.vmap(decode)(first)) > threshold
   count = len(keys)
   size = -(-count // _GROUPS)
@@ -63,22 +71,22 @@ def ensemble(
   order = jnp.argsort(~go_on, stable=True)
   places = np.minimum(np.arange(_GROUPS * size), count - 1)
   order = order[places]
-  numbers = jnp.arange(FIRST, samples, dtype=jnp.uint32)
+  numbers = jnp.arange(samples, dtype=jnp.uint32)
 
   def group(state):
-    done, rest = state
+    done, maps = state
     rows = jax.lax.dynamic_slice(order, (done * size,), (size,))
     some = jax.tree.map(lambda leaf: leaf[rows], features)
     more = run(some, keys[rows], numbers)
     kept = go_on[rows][:, None, None, None]
-    more = jnp.where(kept, more, rest[:, rows])
-    return done + 1, rest.at[:, rows].set(more)
+    more = jnp.where(kept, more, maps[:, rows])
+    return done + 1, maps.at[:, rows].set(more)
 
-  again = jnp.tile(first, (samples // FIRST - 1, 1, 1, 1, 1))
-  _, rest = jax.lax.while_loop(
+  again = jnp.tile(first, (samples // FIRST, 1, 1, 1, 1))
+  _, maps = jax.lax.while_loop(
     lambda state: state[0] * size < go_on.sum(), group, (jnp.int32(0), again)
   )
-  return jnp.concatenate([first, rest])
+  return maps
 
 
 def spread(joints: Float[Array, "m b k 2"]) -> Float[Array, "b"]:

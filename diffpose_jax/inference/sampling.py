@@ -31,8 +31,8 @@ class Options:
   seed: int
   eta: float
   solver: str = "ddim"  # of `sampler.SOLVERS`
-  # Spread of a person's first samples up to which there are no more, as a share
-  # of the crop's height; 0: everybody has all.
+  # Spread of two samples of one step up to which a person is done, as a share
+  # of the crop's height; 0: everybody has all steps and samples.
   adaptive: float = 0.0
 
 
@@ -83,13 +83,13 @@ def sampled(  # noqa: PLR0913 - what `heatmaps` takes
   keys = jax.vmap(functools.partial(jax.random.fold_in, key))(noise_id)
   _, noisy, _ = network.inputs(config, skeleton, 1)
 
-  def run(features, keys, members):
+  def run(features, keys, members, steps=walk[1]):
     ensemble = functools.partial(
       sampler.ensemble,
       keys=keys,
       shape=noisy.shape[1:],
       times=walk[0],
-      steps=walk[1],
+      steps=steps,
       spec=network.build_process(config, options.eta, options.solver),
       samples=members,
       together=not halves.exported,
@@ -110,6 +110,7 @@ def sampled(  # noqa: PLR0913 - what `heatmaps` takes
     return run(features, keys, options.samples)
   height = config.data.size[0]
   return adaptive_lib.ensemble(
+    functools.partial(run, steps=1),
     run,
     list(features),
     keys,

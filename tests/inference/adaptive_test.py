@@ -1,4 +1,4 @@
-"""More samples for some, on samples whose spread is known."""
+"""A first look for all and more for some, on samples whose spread is known."""
 
 import functools
 
@@ -25,6 +25,11 @@ def _run(features, keys, members, groups=None):
   )
 
 
+def _look(features, keys, members):
+  """The same, and half a pixel beside it: another estimate."""
+  return _run(features, keys, members) + 0.5
+
+
 def _decode(maps):
   """Joints (x, y) that are both the plane's value."""
   plane = maps[:, 0, 0]
@@ -37,14 +42,17 @@ def _found(spread, threshold, samples=6, run=_run):
   maps = jax.jit(
     functools.partial(
       adaptive.ensemble,
+      _look,
       run,
       decode=_decode,
       samples=samples,
       threshold=threshold,
     )
   )(features, keys)
-  return np.asarray(maps), np.asarray(
-    run(features, keys, jnp.arange(samples, dtype=jnp.uint32))
+  numbers = jnp.arange(samples, dtype=jnp.uint32)
+  first = _look(features, keys, numbers[: adaptive.FIRST])
+  return np.asarray(maps), *map(
+    np.asarray, (run(features, keys, numbers), first)
   )
 
 
@@ -58,19 +66,18 @@ def spreads():
 
 
 def test_only_those_who_disagree_go_on(spreads):
-  maps, whole = _found(spreads, threshold=1.0)
+  maps, whole, first = _found(spreads, threshold=1.0)
   wide = spreads > 1
   np.testing.assert_array_equal(maps[:, wide], whole[:, wide])
-  np.testing.assert_array_equal(maps[:2, ~wide], whole[:2, ~wide])
   for member in range(6):
-    np.testing.assert_array_equal(maps[member, ~wide], whole[member % 2, ~wide])
+    np.testing.assert_array_equal(maps[member, ~wide], first[member % 2, ~wide])
   joints = np.stack([np.asarray(_decode(one)) for one in maps])
   np.testing.assert_array_equal(adaptive.whole(joints), wide)
   # The mean and the variance over all members are those of the samples made.
   easy = joints[:, ~wide].astype(np.float64)
-  first = easy[:2]
-  np.testing.assert_allclose(easy.mean(axis=0), first.mean(axis=0), rtol=1e-6)
-  np.testing.assert_allclose(easy.var(axis=0), first.var(axis=0), rtol=1e-5)
+  two = easy[:2]
+  np.testing.assert_allclose(easy.mean(axis=0), two.mean(axis=0), rtol=1e-6)
+  np.testing.assert_allclose(easy.var(axis=0), two.var(axis=0), rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -80,19 +87,19 @@ def test_the_work_is_that_of_those_who_go_on(wide, groups):
   """In groups of an eighth of the batch, rounded up: 3 of 20 people."""
   seen = []
   spreads = np.where(np.arange(COUNT) < wide, 5.0, 0.1)
-  maps, _ = _found(
+  maps, _, _ = _found(
     spreads, threshold=1.0, run=functools.partial(_run, groups=seen)
   )
   jax.effects_barrier()
   # The last call is that of all members, for comparison.
-  assert seen == [2] + [4] * groups + [6]
+  assert seen == [6] * (groups + 1)
   assert np.isfinite(maps).all()
 
 
 def test_a_person_s_samples_do_not_depend_on_the_others(spreads):
-  maps, _ = _found(spreads, threshold=1.0)
+  maps, _, _ = _found(spreads, threshold=1.0)
   crowd = np.where(np.arange(COUNT) == 7, 0.1, 5.0).astype(np.float32)
-  others, _ = _found(crowd, threshold=1.0)
+  others, _, _ = _found(crowd, threshold=1.0)
   np.testing.assert_array_equal(maps[:, 7], others[:, 7])
   np.testing.assert_array_equal(maps[:, 11], others[:, 11])
 
@@ -113,7 +120,7 @@ def test_spread_is_the_root_mean_square_distance_from_the_mean():
   [
     (-0.1, 4, "adaptive is -0.1, must be at least 0"),
     (float("nan"), 4, "adaptive is nan"),
-    (0.01, 2, "samples is 2; with adaptive, everybody has 2 of them"),
+    (0.01, 2, "samples is 2; with adaptive, some have 2 and others all"),
     (0.01, 5, "samples is 5; with adaptive"),
   ],
 )
@@ -122,3 +129,8 @@ def test_what_cannot_be_is_refused(threshold, samples, message):
     adaptive.check(threshold, samples)
   adaptive.check(0.01, 4)
   adaptive.check(0.0, 1)
+
+
+def test_evaluations_are_those_of_the_look_and_of_who_goes_on():
+  assert adaptive.evaluations(0.0, 4, 8) == 2
+  assert adaptive.evaluations(0.25, 4, 8) == 10

@@ -356,20 +356,20 @@ def test_a_solver_without_noise_takes_none(config):
 
 
 @pytest.mark.parametrize("flip", [False, True])
-def test_adaptive_is_between_two_samples_and_all(config, params, clips, flip):
+def test_adaptive_is_between_a_first_look_and_all(config, params, clips, flip):
   """At a spread that half of them exceed; a person's poses are one's or other's."""
 
-  def run(samples, threshold=0.0):
+  def run(steps, samples, threshold=0.0):
     options = sampling_lib.Options(
-      2, samples, flip, seed=5, eta=0.0, adaptive=threshold
+      steps, samples, flip, seed=5, eta=0.0, adaptive=threshold
     )
     found = estimator_lib.Estimator(config, POSETRACK, params, options)
     return found(*clips)
 
-  few, whole = run(2), run(6)
+  few, whole = run(1, 2), run(2, 6)
   spread = np.asarray(adaptive.spread(jnp.asarray(few.samples / HEIGHT)))
   limit = float(np.median(spread))
-  mixed = run(6, limit)
+  mixed = run(2, 6, limit)
   wide = spread > limit
   assert 2 <= wide.sum() <= 6
   np.testing.assert_array_equal(adaptive.whole(mixed.samples), wide)
