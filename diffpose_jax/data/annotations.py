@@ -1,68 +1,30 @@
-"""One record for annotated video, and strict readers of annotation files.
+"""Strict readers of annotation files in PoseTrack18's JSON.
 
-A `Video` is what PoseTrack, COCO and JHMDB files have in common. Boxes are
-xyxy edges, joints (x, y) in picture pixels, both as written in the file.
+The records they give and the writer of such files are offered here, too: most
+of the package needs them together.
 """
 
 import collections
-import dataclasses
 import math
 import os
 import pathlib
-import re
-import zlib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 
 from diffpose_jax.data import annotation_fields as fields
-from diffpose_jax.data import strict_json, whole_file
+from diffpose_jax.data import annotation_records, annotation_writer, strict_json
 from diffpose_jax.pose import skeleton as skeleton_lib
 
-
-@dataclasses.dataclass(frozen=True)
-class Person:
-  """One person in one frame; `k` follows the skeleton's joint order."""
-
-  box: np.ndarray | None  # float32 (4,) xyxy edges; None: not in the file
-  joints: np.ndarray  # float32 (k, 2); (0, 0) where not labelled
-  labelled: np.ndarray  # bool (k,)
-  track_id: int = -1  # below 0: none
-  head_box: np.ndarray | None = None  # float32 (4,) xyxy edges
-  scores: np.ndarray | None = None  # float32 (k,), predictions only
-  box_score: float = 1.0
-  occluded: np.ndarray | None = None  # bool (k,), where the file says so
-  blur: float = float("nan")  # pixels, where the file says so
-  speed: float = float("nan")  # pixels a frame, where the file says so
-  # Predictions only: scale of each joint's error (k, 2, 2), pixels², and the
-  # probability (k,) that it is within half a head size; NaN: unknown.
-  scale: np.ndarray | None = None
-  within: np.ndarray | None = None
-  # Predictions only: float32 (m, k, 2), joints of each member of the ensemble.
-  samples: np.ndarray | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Frame:
-  """One frame of a video, labelled or not."""
-
-  file_name: str  # as in the file, relative to the data root
-  image_id: int
-  labelled: bool
-  people: tuple[Person, ...] = ()
-  ignore_regions: tuple[np.ndarray, ...] = ()  # each float32 (p, 2) polygon
-  height: int | None = None
-  width: int | None = None
-  time: float = float("nan")  # seconds, where the file says so
-
-
-@dataclasses.dataclass(frozen=True)
-class Video:
-  """The frames of one annotation file, in the order of their file names."""
-
-  name: str  # stem of the annotation file
-  frames: tuple[Frame, ...]
+Person = annotation_records.Person
+Frame = annotation_records.Frame
+Video = annotation_records.Video
+check_unique_names = annotation_records.check_unique_names
+natural_key = annotation_records.natural_key
+noise_id = annotation_records.noise_id
+write_frames = annotation_writer.write_frames
+write_video = annotation_writer.write_video
 
 
 def read_video(
@@ -224,95 +186,6 @@ def read_split(
   )
 
 
-def write_video(
-  path: str | os.PathLike, video: Video, *, skeleton: skeleton_lib.Skeleton
-) -> None:
-  """Writes one video as PoseTrack18 JSON that `read_video` reads back alike."""
-  write_frames(path, video.name, video.frames, skeleton=skeleton)
-
-
-def write_frames(
-  path: str | os.PathLike,
-  name: str,
-  frames: Iterable[Frame],
-  *,
-  skeleton: skeleton_lib.Skeleton,
-  protocol: Mapping[str, Any] | None = None,
-) -> None:
-  """Writes a video as PoseTrack18 JSON, frame by frame.
-
-  The file appears whole or not at all. In memory is one frame at a time.
-
-  Args:
-    path: folders are made where they are missing.
-    name: of the video.
-    frames: are gone through three times.
-    skeleton: names the joints.
-    protocol: how predictions came about; goes under the key `protocol`, which
-      evaluators ignore.
-
-  Raises:
-    ValueError: a number is not finite.
-  """
-  with whole_file.text(path) as file:
-    try:
-      file.writelines(_json(name, frames, skeleton, protocol))
-    except ValueError as error:
-      raise ValueError(f"{path}: not written: {error}") from None
-
-
-def _json(
-  name: str,
-  frames: Iterable[Frame],
-  skeleton: skeleton_lib.Skeleton,
-  protocol: Mapping[str, Any] | None,
-) -> Iterator[str]:
-  """The text of a PoseTrack18 annotation file, in pieces."""
-  count = sum(1 for _ in frames)
-  yield '{"images": ['
-  yield from strict_json.listed(
-    _image_json(frame, name, count) for frame in frames
-  )
-  yield '], "annotations": ['
-  people = (
-    (frame.image_id, person) for frame in frames for person in frame.people
-  )
-  yield from strict_json.listed(
-    _person_json(person) | {"id": number, "image_id": image_id}
-    for number, (image_id, person) in enumerate(people)
-  )
-  category = {
-    "supercategory": "person",
-    "id": 1,
-    "name": "person",
-    "keypoints": list(skeleton.joints),
-    # COCO counts joints from 1 here.
-    "skeleton": [[a + 1, b + 1] for a, b in skeleton.limbs],
-  }
-  yield f'], "categories": {strict_json.text([category])}'
-  if protocol is not None:
-    yield f', "protocol": {strict_json.text(dict(protocol))}'
-  yield "}"
-
-
-def natural_key(name: str) -> tuple[list[int | str], str]:
-  """A sort key by which `img9` comes before `img10`."""
-  parts = re.split(r"([0-9]+)", name)  # text and digits alternate
-  return [int(p) if i % 2 else p for i, p in enumerate(parts)], name
-
-
-def check_unique_names(
-  videos: Sequence[Video], place: str | os.PathLike
-) -> None:
-  """Raises ValueError naming a video that is there twice."""
-  counts = collections.Counter(video.name for video in videos)
-  twice = [name for name, count in counts.items() if count > 1]
-  if twice:
-    raise ValueError(
-      f"{place}: video {twice[0]!r} is there {counts[twice[0]]} times; keep one"
-    )
-
-
 def people_by_image(
   record: dict[str, Any], layout: fields.Layout, path: pathlib.Path
 ) -> dict[int, list[Person]]:
@@ -369,80 +242,3 @@ def _frames(
       time=fields.number(image, "time", math.nan, place),
     )
   return list(frames.values())
-
-
-def _image_json(frame: Frame, video: str, frames: int) -> dict[str, Any]:
-  record = {
-    "file_name": frame.file_name,
-    "id": frame.image_id,
-    "frame_id": frame.image_id,
-    "vid_id": video.split("_")[0],
-    "nframes": frames,
-    "is_labeled": frame.labelled,
-    "has_labeled_person": bool(frame.people),
-    "ignore_regions_x": [
-      strict_json.plain(r[:, 0]) for r in frame.ignore_regions
-    ],
-    "ignore_regions_y": [
-      strict_json.plain(r[:, 1]) for r in frame.ignore_regions
-    ],
-  }
-  for key in ("height", "width"):
-    if getattr(frame, key) is not None:
-      record[key] = getattr(frame, key)
-  if not math.isnan(frame.time):
-    record["time"] = frame.time
-  return record
-
-
-def _person_json(person: Person) -> dict[str, Any]:
-  points = np.zeros((len(person.joints), 3), person.joints.dtype)
-  points[person.labelled, :2] = person.joints[person.labelled]
-  points[person.labelled, 2] = 1
-  record = {
-    "category_id": 1,
-    "track_id": person.track_id,
-    "keypoints": strict_json.plain(points.reshape(-1)),
-    "scores": [] if person.scores is None else strict_json.plain(person.scores),
-    "num_keypoints": int(np.sum(person.labelled)),
-    "score": float(person.box_score),
-  }
-  for key, box in (("bbox", person.box), ("bbox_head", person.head_box)):
-    if box is not None:
-      edges = box.astype(np.float64)  # so that x + w is the same edge again
-      record[key] = [*edges[:2].tolist(), *(edges[2:] - edges[:2]).tolist()]
-  if person.scale is not None:
-    record["uncertainty"] = _uncertainty_json(person)
-  if person.occluded is not None:
-    record["occluded"] = person.occluded.astype(int).tolist()
-  for key in ("blur", "speed"):
-    if not math.isnan(getattr(person, key)):
-      record[key] = float(getattr(person, key))
-  return record
-
-
-def _uncertainty_json(person: Person) -> dict[str, Any]:
-  """Of each joint: [xx, xy, yy] of its scale, and `within`; None: unknown."""
-  found: dict[str, Any] = {"scale": person.scale, "within": person.within}
-  if person.scale is not None:
-    found["scale"] = person.scale[:, (0, 0, 1), (0, 1, 1)]
-  return {
-    key: [
-      None if unknown else row
-      for row, unknown in zip(
-        np.round(rows.astype(np.float64), 6).tolist(),
-        np.isnan(rows.reshape(len(rows), -1)).any(axis=1).tolist(),
-        strict=True,
-      )
-    ]
-    for key, rows in found.items()
-    if rows is not None
-  }
-
-
-def noise_id(video: str, track_id: int) -> int:
-  """Identity in uint32 of whose sampling noise it is; 0 without a track.
-
-  It does not depend on the frame, so that noise is not seen as jitter.
-  """
-  return zlib.crc32(f"{video}/{track_id}".encode()) if track_id >= 0 else 0

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from diffpose_jax.data import annotation_fields as fields
-from diffpose_jax.data import annotations, prepared
+from diffpose_jax.data import annotations, prepared, prepared_tables
 from diffpose_jax.data import boxes as boxes_lib
 from diffpose_jax.pose import geometry
 
@@ -171,7 +171,7 @@ def _check_boxes(
 
 
 def _box_of_joints(
-  people: prepared.People, person: int | np.integer
+  people: prepared_tables.People, person: int | np.integer
 ) -> Float[np.ndarray, "4"]:
   """Enlarged extents of joints and head box; NaN where they have no area."""
   points = people.joints[person][people.labelled[person]]

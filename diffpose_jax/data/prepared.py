@@ -1,16 +1,13 @@
 """Prepared data as host tables, and the pictures behind them on demand.
 
-A split has three flat tables: `Frames` (one row a record, in (video, frame)
-order), `People` and `Regions`, which point at rows of `Frames`. They are kept
-beside the records as NPZ, so that opening a large set reads no picture.
+The tables of `prepared_tables` are kept beside the records, so that opening a
+large set reads no picture.
 """
 
 import dataclasses
 import hashlib
 import os
 import pathlib
-import zipfile
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -18,68 +15,10 @@ import tensorflow_datasets as tfds
 from array_record.python import array_record_module
 
 from diffpose_jax.data import annotations, manifest, skeleton_file
+from diffpose_jax.data import prepared_tables as tables
 from diffpose_jax.pose import skeleton as skeletons
 
 SKELETON = "skeleton.json"  # the joints of the records
-
-Record = dict[str, Any]  # a frame and its people, see `records.features`
-
-
-def _column(dtype: Any) -> Any:
-  return dataclasses.field(metadata={"dtype": dtype})
-
-
-@dataclasses.dataclass(frozen=True)
-class Frames:
-  """One row a frame: `n` rows, videos together, frames in order."""
-
-  video: np.ndarray = _column(np.int32)  # (n,), position in `Split.videos`
-  frame_index: np.ndarray = _column(np.int32)  # (n,), position in the video
-  num_frames: np.ndarray = _column(
-    np.int32
-  )  # (n,), of the video, missing ones included
-  file_name: np.ndarray = _column(np.str_)  # (n,)
-  image_id: np.ndarray = _column(np.int64)  # (n,)
-  height: np.ndarray = _column(np.int32)  # (n,), pixels
-  width: np.ndarray = _column(np.int32)  # (n,), pixels
-  labelled: np.ndarray = _column(np.bool_)  # (n,)
-
-  def __len__(self) -> int:
-    return len(self.video)
-
-
-@dataclasses.dataclass(frozen=True)
-class People:
-  """One row a labelled person, in the order of the frames; `k` joints."""
-
-  frame: np.ndarray = _column(np.int32)  # (p,), row of `Frames`
-  box: np.ndarray = _column(
-    np.float32
-  )  # (p, 4), xyxy edges, NaN where there is none
-  head_box: np.ndarray = _column(
-    np.float32
-  )  # (p, 4), xyxy edges, NaN where there is none
-  joints: np.ndarray = _column(np.float32)  # (p, k, 2), picture pixels
-  labelled: np.ndarray = _column(np.bool_)  # (p, k)
-  occluded: np.ndarray = _column(np.bool_)  # (p, k)
-  occlusion_known: np.ndarray = _column(
-    np.bool_
-  )  # (p,), False: the file is silent
-  track_id: np.ndarray = _column(np.int64)  # (p,)
-  blur: np.ndarray = _column(np.float32)  # (p,), pixels or NaN
-  speed: np.ndarray = _column(np.float32)  # (p,), pixels a frame or NaN
-
-  def __len__(self) -> int:
-    return len(self.frame)
-
-
-@dataclasses.dataclass(frozen=True)
-class Regions:
-  """Ignore regions: polygon i is the `size[i]` next rows of `points`."""
-
-  frame: np.ndarray = _column(np.int32)  # (r,), row of `Frames`
-  size: np.ndarray = _column(np.int32)  # (r,)
-  points: np.ndarray = _column(np.float32)  # (sum of size, 2)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,9 +29,9 @@ class Split:
   folder: pathlib.Path
   skeleton: skeletons.Skeleton
   videos: tuple[str, ...]
-  frames: Frames
-  people: People
-  regions: Regions
+  frames: tables.Frames
+  people: tables.People
+  regions: tables.Regions
   source: Any  # random access to the records, pictures not decoded
   labels: str = ""  # their version, as the manifest calls it
 
@@ -104,7 +43,7 @@ class Split:
     try:
       return self.source[int(row)]["image"]
     except (RuntimeError, OSError) as error:  # as ArrayRecord does
-      raise _damaged(f"record of {self.place(row)}", error) from error
+      raise tables.damaged(f"record of {self.place(row)}", error) from error
 
   def place(self, row: int | np.integer) -> str:
     """What to call a row of `frames` in an error."""
@@ -146,20 +85,20 @@ def open_split(
   manifest.check_sizes(folder)
   source = _source(folder, name)
   own = _skeleton(folder)
-  path = _tables_path(folder, name)
+  path = tables.path_of(folder, name)
   if path.is_file():
-    arrays = read_arrays(path)
+    arrays = tables.read_arrays(path)
   else:
-    arrays = _tables(_stored(source), len(own.joints))
+    arrays = tables.of_records(tables.without_pictures(source), len(own.joints))
   videos = tuple(arrays.pop("videos").tolist())
   split = Split(
     name=name,
     folder=folder,
     skeleton=own,
     videos=videos,
-    frames=_take(Frames, arrays),
-    people=_take(People, arrays),
-    regions=_take(Regions, arrays),
+    frames=tables.take(tables.Frames, arrays),
+    people=tables.take(tables.People, arrays),
+    regions=tables.take(tables.Regions, arrays),
     source=source,
     labels=(manifest.read(folder) or {"labels": {}})["labels"].get(name, ""),
   )
@@ -183,7 +122,7 @@ def identity(split: Split) -> str:
   if content is None:
     return ""
   digest = hashlib.sha256(content["pictures"].get(split.name, "").encode())
-  arrays = read_arrays(_tables_path(split.folder, split.name))
+  arrays = tables.read_arrays(tables.path_of(split.folder, split.name))
   for name, values in sorted(arrays.items()):
     digest.update(f"{name} {values.dtype} {values.shape}".encode())
     digest.update(np.ascontiguousarray(values).tobytes())
@@ -227,18 +166,6 @@ def _with_joints(split: Split, skeleton: skeletons.Skeleton) -> Split:
   return dataclasses.replace(split, people=people, skeleton=skeleton)
 
 
-def write_tables(
-  folder: pathlib.Path, name: str, records: Iterable[Record], joints: int
-) -> None:
-  """Writes the tables of a split beside its records.
-
-  `records` are those of the split, in order; their pictures are not needed.
-  """
-  with open(_tables_path(folder, name), "wb") as file:
-    arrays: dict[str, Any] = _tables(records, joints)
-    np.savez_compressed(file, **arrays)
-
-
 def to_videos(split: Split) -> list[annotations.Video]:
   """The labels of a split as annotation records: evaluation's truth.
 
@@ -272,7 +199,7 @@ def to_videos(split: Split) -> list[annotations.Video]:
   ]
 
 
-def _person(people: People, row: int | np.integer) -> annotations.Person:
+def _person(people: tables.People, row: int | np.integer) -> annotations.Person:
   box, head_box = people.box[row], people.head_box[row]
   return annotations.Person(
     box=None if np.isnan(box[0]) else box,
@@ -297,7 +224,7 @@ def _builder(folder: str | os.PathLike) -> tfds.core.DatasetBuilder:
   try:
     return tfds.builder_from_directory(folder)
   except Exception as error:  # TFDS raises what its parsers raise
-    raise _damaged(folder, error) from error
+    raise tables.damaged(folder, error) from error
 
 
 def _source(folder: pathlib.Path, name: str) -> Any:
@@ -323,92 +250,8 @@ def _check_count(path: str | os.PathLike, count: int) -> None:
     found = reader.num_records()
     reader.close()
   except (RuntimeError, OSError) as error:
-    raise _damaged(path, error) from error
+    raise tables.damaged(path, error) from error
   if found != count:
     raise ValueError(
       f"{path}: has {found} records instead of {count}; prepare the data again"
     )
-
-
-def _tables_path(folder: pathlib.Path, name: str) -> pathlib.Path:
-  return folder / f"tables-{name}.npz"
-
-
-def read_arrays(path: pathlib.Path) -> dict[str, np.ndarray]:
-  """The arrays of an NPZ file. ValueError names it where it is damaged."""
-  try:
-    with np.load(path, allow_pickle=False) as file:
-      return dict(file)
-  except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-    raise _damaged(path, error) from error
-
-
-def _damaged(path: str | os.PathLike, error: Exception) -> ValueError:
-  reason = " ".join(str(error).split())
-  return ValueError(f"{path}: is damaged ({reason}); prepare the data again")
-
-
-def _take(kind: type, arrays: dict[str, np.ndarray]) -> Any:
-  prefix = kind.__name__.lower()
-  return kind(
-    **{
-      field.name: arrays[f"{prefix}_{field.name}"]
-      for field in dataclasses.fields(kind)
-    }
-  )
-
-
-def _stored(source: Any) -> Iterator[Record]:
-  """The records of a split as its builder made them, without pictures."""
-  for row in range(len(source)):
-    record = source[row]
-    found = record["people"]
-    people = [
-      {key: value[i] for key, value in found.items()}
-      for i in range(len(found["box"]))
-    ]
-    texts = {key: record[key].decode() for key in ("video", "file_name")}
-    del record["image"]
-    yield record | texts | {"people": people}
-
-
-def _tables(records: Iterable[Record], joints: int) -> dict[str, np.ndarray]:
-  """All tables as named arrays, from one walk over the records."""
-  videos: dict[str, int] = {}
-  frames, people, regions, points = [], [], [], []
-  for row, record in enumerate(records):
-    video = videos.setdefault(record["video"], len(videos))
-    frames.append(record | {"video": video})
-    people += [{"frame": row} | person for person in record["people"]]
-    regions += [{"frame": row, "size": s} for s in record["ignore_sizes"]]
-    points.append(record["ignore_points"])
-  shapes = {
-    "box": (4,),
-    "head_box": (4,),
-    "joints": (joints, 2),
-    "labelled": (joints,),
-    "occluded": (joints,),
-  }
-  return {
-    "videos": np.array(list(videos)),
-    "regions_points": np.concatenate(points).astype(np.float32),
-    **_columns(Frames, frames, {}),
-    **_columns(People, people, shapes),
-    **_columns(Regions, regions, {}, without=("points",)),
-  }
-
-
-def _columns(
-  kind: type,
-  rows: list[dict[str, Any]],
-  shapes: dict[str, tuple[int, ...]],
-  without: tuple[str, ...] = (),
-) -> dict[str, np.ndarray]:
-  """One array a field of `kind`, also where there are no rows."""
-  return {
-    f"{kind.__name__.lower()}_{field.name}": np.array(
-      [row[field.name] for row in rows], field.metadata["dtype"]
-    ).reshape(len(rows), *shapes.get(field.name, ()))
-    for field in dataclasses.fields(kind)
-    if field.name not in without
-  }

@@ -24,7 +24,7 @@ from diffpose_jax.data import (
   annotations,
   layout,
   manifest,
-  prepared,
+  prepared_tables,
   serialize,
 )
 from diffpose_jax.pose import skeleton as skeletons
@@ -161,7 +161,7 @@ class FramesBuilder(  # pyright: ignore[reportGeneralTypeIssues]
       split=split,
       filetype_suffix="array_record",
     )
-    prepared.write_tables(folder, split, labels, len(self.skeleton.joints))
+    prepared_tables.write(folder, split, labels, len(self.skeleton.joints))
     for number, found in enumerate(sums):
       path = pathlib.Path(
         template.sharded_filepath(shard_index=number, num_shards=len(sums))

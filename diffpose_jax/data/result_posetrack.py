@@ -13,8 +13,8 @@ def write(
 ) -> None:
   """Writes the poses of a video; the file appears whole or not at all.
 
-  Frames are gone through three times, one at a time in memory. Raises
-  ValueError for a number that is not finite.
+  One frame at a time is in memory. Raises ValueError for a number that is not
+  finite.
   """
   annotations.write_frames(
     path,

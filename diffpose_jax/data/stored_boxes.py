@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from diffpose_jax.data import boxes as boxes_lib
-from diffpose_jax.data import build, manifest, prepared
+from diffpose_jax.data import build, manifest, prepared, prepared_tables
 
 PREPARED = "prepared"  # what an evaluation calls the stored boxes
 
@@ -116,7 +116,7 @@ def read(
       f"{', '.join(said['splits'])}, none of split {split.name!r}; {_advice()}"
     )
   path = split.folder / _file_name(split.name)
-  columns = prepared.read_arrays(path)
+  columns = prepared_tables.read_arrays(path)
   counts = said["splits"][split.name]
   row = columns.get("row", np.zeros(0, np.int32))
   sound = set(columns) == set(_COLUMNS) and (

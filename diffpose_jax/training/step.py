@@ -181,78 +181,29 @@ def make_step(
   On a mesh, the state is where `sharding.places` says. `teacher` is that of
   `distillation`, where there is one.
   """
-  parts = config.train.accumulate
   late = config.train.freeze_steps  # from which the ViT learns
   early = config_lib.copy(config)
   early.train.freeze_backbone = True
 
-  def gradients(config, params, step, batch):
-    """Loss of the mean over the whole batch; gradients of what learns."""
-    learning = optim.trained(config.train, params)
-    count = jnp.maximum(_weighed(batch).sum(), 1).astype(jnp.float32)
-
-    def loss(learning, key, batch):
-      with sharding.traced_for(mesh):
-        whole = sharding.gathered(params | learning, mesh)
-        if teacher is not None:
-          frames = pictures(config, batch)
-          return distillation.loss_sum(
-            config, skeleton, whole, teacher, frames, batch
-          )
-        return loss_sum(config, skeleton, whole, key, batch)
-
-    def grad(*given):
-      total, grads = jax.value_and_grad(loss)(*given)
-      return total, sharding.scattered(grads, mesh)
-
-    key = jax.random.fold_in(jax.random.key(config.seed + 1), step)
-    if parts == 1:
-      total = grad(learning, key, batch)
-      return jax.tree.map(lambda v: v / count, total)
-    split = jax.tree.map(
-      lambda v: v.reshape(v.shape[0] // parts, parts, *v.shape[1:]).swapaxes(
-        0, 1
-      ),
-      batch,
-    )
-
-    def add(total, numbered):
-      number, part = numbered
-      more = grad(learning, jax.random.fold_in(key, number), part)
-      return jax.tree.map(jnp.add, total, more), None
-
-    zeros = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, learning))
-    total, _ = jax.lax.scan(add, zeros, (jnp.arange(parts), split))
-    return jax.tree.map(lambda v: v / count, total)
+  def gradients(config, state, batch):
+    loss = functools.partial(_loss, config, skeleton, mesh, teacher)
+    return lambda params: _gradients(config, loss, mesh, params, state, batch)
 
   def step(state: State, batch: Batch) -> tuple[State, dict[str, jax.Array]]:
-    batch = batch | {"key": clip_keys(config, state.step, batch)}
-    # A label without weight is no number: 0 times NaN would be a gradient.
-    joints = jnp.where(_weighed(batch)[..., None], batch["joints"], 0)
-    batch["joints"] = joints
-    learning = optim.trained(config.train, state.params)
-    average = optim.trained(config.train, state.ema)
-    at = lambda config: lambda p: gradients(config, p, state.step, batch)  # noqa: E731
+    batch = _with_keys(config, state, batch)
     frozen = state.step < late
+    whole = gradients(config, state, batch)
     if late:
       loss, grads = freezing.gradients(
-        frozen, at(early), at(config), state.params
+        frozen, gradients(early, state, batch), whole, state.params
       )
       grads = sharding.scattered(grads, mesh)
     else:
-      loss, grads = at(config)(state.params)
+      loss, grads = whole(state.params)
     found = norms.of_gradients(grads)
     sound = jnp.isfinite(loss) & jnp.isfinite(found["gradient_norm"])
-
-    def update(learning, average, old):
-      updates, new = optimiser.update(grads, old, learning)
-      ratios = norms.of_updates(updates, learning)
-      learning = optax.apply_updates(learning, updates)
-      average = optim.average(average, learning, state.step, config.train.ema)
-      return (learning, average, new), ratios
-
-    (learning, average, optimiser_state), ratios = guard.made(
-      sound, update, (learning, average, state.optimiser)
+    (learning, average, optimiser_state), ratios = _updated(
+      config, optimiser, state, grads, sound
     )
     skipped = jnp.where(sound, 0.0, 1.0)
     metrics = {"loss": loss, "skipped": skipped} | found | ratios
@@ -265,3 +216,101 @@ def make_step(
     return State(state.step + 1, params, ema, optimiser_state), metrics
 
   return step
+
+
+def _with_keys(
+  config: ml_collections.ConfigDict, state: State, batch: Batch
+) -> Batch:
+  """The batch with a key for each clip, and no label without weight."""
+  batch = batch | {"key": clip_keys(config, state.step, batch)}
+  # A label without weight is no number: 0 times NaN would be a gradient.
+  joints = jnp.where(_weighed(batch)[..., None], batch["joints"], 0)
+  return batch | {"joints": joints}
+
+
+def _loss(
+  config: ml_collections.ConfigDict,
+  skeleton: skeletons.Skeleton,
+  mesh: jax.sharding.Mesh | None,
+  teacher: Any,
+  params: Any,
+  key: jax.Array,
+  batch: Batch,
+) -> jax.Array:
+  """The summed loss of a batch, or of one part of it, on a mesh."""
+  with sharding.traced_for(mesh):
+    whole = sharding.gathered(params, mesh)
+    if teacher is not None:
+      frames = pictures(config, batch)
+      return distillation.loss_sum(
+        config, skeleton, whole, teacher, frames, batch
+      )
+    return loss_sum(config, skeleton, whole, key, batch)
+
+
+def _gradients(
+  config: ml_collections.ConfigDict,
+  loss: Callable[[Any, jax.Array, Batch], jax.Array],
+  mesh: jax.sharding.Mesh | None,
+  params: Any,
+  state: State,
+  batch: Batch,
+) -> tuple[jax.Array, Any]:
+  """Loss of the mean over the whole batch; gradients of what learns."""
+  parts = config.train.accumulate
+  learning = optim.trained(config.train, params)
+  count = jnp.maximum(_weighed(batch).sum(), 1).astype(jnp.float32)
+
+  def grad(key, batch):
+    total, grads = jax.value_and_grad(
+      lambda learning: loss(params | learning, key, batch)
+    )(learning)
+    return total, sharding.scattered(grads, mesh)
+
+  def add(total, numbered):
+    number, part = numbered
+    more = grad(jax.random.fold_in(key, number), part)
+    return jax.tree.map(jnp.add, total, more), None
+
+  key = jax.random.fold_in(jax.random.key(config.seed + 1), state.step)
+  if parts == 1:
+    total = grad(key, batch)
+  else:
+    split = _split(batch, parts)
+    zeros = (jnp.zeros(()), jax.tree.map(jnp.zeros_like, learning))
+    total, _ = jax.lax.scan(add, zeros, (jnp.arange(parts), split))
+  return jax.tree.map(lambda v: v / count, total)
+
+
+def _split(batch: Batch, parts: int) -> Batch:
+  """The micro-batches along a new first axis; each takes every n-th clip."""
+  return jax.tree.map(
+    lambda v: v.reshape(v.shape[0] // parts, parts, *v.shape[1:]).swapaxes(
+      0, 1
+    ),
+    batch,
+  )
+
+
+def _updated(
+  config: ml_collections.ConfigDict,
+  optimiser: optax.GradientTransformation,
+  state: State,
+  grads: Any,
+  sound: jax.Array,
+) -> tuple[tuple[Any, Any, Any], dict[str, jax.Array]]:
+  """What learns, its average and the optimiser after an update, if `sound`.
+
+  And the sizes of the updates over those of the parameters.
+  """
+
+  def update(learning, average, old):
+    updates, new = optimiser.update(grads, old, learning)
+    ratios = norms.of_updates(updates, learning)
+    learning = optax.apply_updates(learning, updates)
+    average = optim.average(average, learning, state.step, config.train.ema)
+    return (learning, average, new), ratios
+
+  learning = optim.trained(config.train, state.params)
+  average = optim.trained(config.train, state.ema)
+  return guard.made(sound, update, (learning, average, state.optimiser))

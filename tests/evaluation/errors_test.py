@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from diffpose_jax.data import instances as instances_lib
-from diffpose_jax.data import prepared
+from diffpose_jax.data import prepared, prepared_tables
 from diffpose_jax.evaluation import errors, measure
 from diffpose_jax.pose.skeleton import POSETRACK
 
@@ -32,7 +32,7 @@ def _split():
     folder=pathlib.Path("nowhere"),
     skeleton=POSETRACK,
     videos=("a", "b"),
-    frames=prepared.Frames(
+    frames=prepared_tables.Frames(
       video=np.array([0, 0, 0, 1], np.int32),
       frame_index=np.array([0, 1, 3, 0], np.int32),
       num_frames=np.array([4, 4, 4, 1], np.int32),
@@ -42,7 +42,7 @@ def _split():
       width=np.full(n, 100, np.int32),
       labelled=np.ones(n, bool),
     ),
-    people=prepared.People(
+    people=prepared_tables.People(
       frame=np.arange(n, dtype=np.int32),
       box=np.tile(np.array([0, 0, 30, SIDE], np.float32), (n, 1)),
       head_box=head,
@@ -54,7 +54,7 @@ def _split():
       blur=np.full(n, np.nan, np.float32),
       speed=speed,
     ),
-    regions=prepared.Regions(
+    regions=prepared_tables.Regions(
       np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros((0, 2), np.float32)
     ),
     source=None,

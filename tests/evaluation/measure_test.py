@@ -10,7 +10,7 @@ import pytest
 from diffpose_jax import config as config_lib
 from diffpose_jax.data import boxes as boxes_lib
 from diffpose_jax.data import instances as instances_lib
-from diffpose_jax.data import prepared
+from diffpose_jax.data import prepared, prepared_tables
 from diffpose_jax.evaluation import measure
 from diffpose_jax.inference import estimator as estimator_lib
 from diffpose_jax.inference import poses as poses_lib
@@ -39,7 +39,7 @@ def _split(share=0.8) -> prepared.Split:
   known[:, 0] = True
   head_box = np.concatenate([low, low + np.array([6, 8])], axis=1)
   _, data = cv2.imencode(".jpg", np.zeros((*PICTURE, 3), np.uint8))
-  frames = prepared.Frames(
+  frames = prepared_tables.Frames(
     video=np.array([0, 0, 0, 1, 1], np.int32),
     frame_index=np.array([0, 1, 2, 0, 1], np.int32),
     num_frames=np.array([3, 3, 3, 2, 2], np.int32),
@@ -49,7 +49,7 @@ def _split(share=0.8) -> prepared.Split:
     width=np.full(5, PICTURE[1], np.int32),
     labelled=np.ones(5, np.bool_),
   )
-  people = prepared.People(
+  people = prepared_tables.People(
     frame=np.repeat(np.arange(5), PEOPLE).astype(np.int32),
     box=box.astype(np.float32),
     head_box=head_box.astype(np.float32),
@@ -69,7 +69,7 @@ def _split(share=0.8) -> prepared.Split:
     videos=("walk", "run"),
     frames=frames,
     people=people,
-    regions=prepared.Regions(
+    regions=prepared_tables.Regions(
       np.array([2], np.int32), np.array([3], np.int32), triangle
     ),
     source=[{"image": data.tobytes()}] * 5,
