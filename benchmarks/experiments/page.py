@@ -197,6 +197,7 @@ def _masks(content: dict[str, Any]) -> str:
     rows = [
       [name, *(format(network[part][one], form) for one in shown)]
       for name, network in content["networks"].items()
+      if part == "error" or name.startswith("full")  # whose masks are learned
     ]
     lines.append(_table([said.MASK_TABLES[part], *shown], rows))
   lines.append(f"{content['people']} people of the validation videos.")

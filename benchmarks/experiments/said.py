@@ -99,12 +99,15 @@ hides is not what it misses: every rung is the same, whatever it has.
 """,
   "sampling": """
 With `train.self_aligned=0.5` there is next to no spread for merging to use or for
-`--adaptive` to tell people apart by: two samples are as good as eight for
-everybody, at a quarter of the work.
+`--adaptive` to tell people apart by: its first look, two samples of one step, is as
+good for everybody as eight of eight.
 """,
   "sampling-paper": """
 With `train.self_aligned=0`. One sample of several steps loses what eight give back.
-`--adaptive` sends those on whose first two samples disagree; here that is no sign
-of who gains by more, so most of the gain needs most of the work.
+`--adaptive` gives everybody a first look, two samples of one step, and goes on with
+those alone whose two disagree. Of what 4 steps x 8 samples gain over one sample of 4
+steps, it has 95 % for 16 % of the evaluations, and 98 % for 46 %. Most of that is
+the first look's, which has 89 % for a sixteenth: who goes on gains little by it.
+Thresholds are of the same people.
 """,
 }
