@@ -107,10 +107,18 @@ VERBS = {
         (
           *("weights", "boxes", "detector", "follow", "smooth_boxes"),
           *("share_crops", "live", "smooth", "fps", *SAMPLING),
-          *("formats", "keep_samples", "video", "draw", "viewer"),
+          *("formats", "keep_samples", "video", "draw", "viewer", "shard"),
         ),
       ),
     ),
+  ),
+  "summary": Verb(
+    "diffpose_jax.inference.summary",
+    "main",
+    "tell which of many videos predict has done, and write a table of them; "
+    "exit code 1 where not all are",
+    (Form(("input", "out"), ("fps",)),),
+    judges=True,
   ),
   "prepare": Verb(
     "diffpose_jax.data.prepare",
@@ -279,6 +287,10 @@ FLAGS: dict[str, tuple[type, str]] = {
     "none",
   ),
   "viewer": (bool, "a page to look into the poses, NAME.html"),
+  "shard": (
+    str,
+    "I/N, the I-th from 0 of N parts of many videos, by jobs that share --out",
+  ),
   "root": (pathlib.Path, "data set's root; default: the one trained on"),
   "dataset": (
     str,
