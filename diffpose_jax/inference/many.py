@@ -10,6 +10,7 @@ import contextlib
 import itertools
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from absl import logging
 
@@ -41,34 +42,37 @@ def shard(
     ready = None
     loaded = request_lib.Loaded(request)
     if request.boxes_file is not None:
-      ready = ready_of(request, found, loaded)
+      ready = ready_of(request, found, loaded.estimator.config)
     do(mine, loaded, ready)
   name = f"summary-{part.index}-of-{part.count}.tsv"
   return finished(mine, request.out, request.out / name)
 
 
 def ready_of(
-  request: request_lib.Request,
-  found: Sequence[sources.Source],
-  loaded: request_lib.Loaded,
+  request: request_lib.Request, found: Sequence[sources.Source], config: Any
 ) -> Ready:
-  """The videos of a call whose boxes are in a file."""
+  """The videos of a call whose boxes are in a file, by the weights' config."""
   opened, broken = request_lib.opened(found)
   videos = []
   if opened:
-    config = loaded.estimator.config
     videos = request_lib.with_boxes(request, opened, config)
   return {**{one.source.name: one for one in videos}, **broken}
 
 
 def finished(
-  found: Sequence[sources.Source], out: pathlib.Path, table: pathlib.Path
+  found: Sequence[sources.Source],
+  out: pathlib.Path,
+  table: pathlib.Path,
+  known: Mapping[str, summary.Row] | None = None,
 ) -> list[outputs.Output]:
   """Writes a table of what became of videos, and gives what was written.
 
+  It is `known` where other machines did it, whose files this one may see late.
+
   Raises ValueError where some are not done.
   """
-  rows = [summary.row(source, out) for source in found]
+  known = known or {}
+  rows = [known.get(one.name) or summary.row(one, out) for one in found]
   summary.write(table, rows)
   print(summary.told(rows), flush=True)
   left = [one.video for one in rows if one.state != "done"]

@@ -19,6 +19,7 @@ from diffpose_jax.inference import (
   shipped,
   stream,
 )
+from diffpose_jax.inference import engine as engine_lib
 from diffpose_jax.inference import request as request_lib
 from diffpose_jax.inference import wanted as wanted_lib
 
@@ -43,6 +44,10 @@ def predict(  # noqa: PLR0913 - one flat call for the command line
   draw: str = "skeleton,boxes,ids",
   viewer: bool = False,
   shard: str | None = None,
+  engine: str | None = None,
+  workers: int | None = None,
+  gpus: int | None = None,
+  retries: int | None = None,
   **sampling: Any,
 ) -> list[outputs.Output]:
   """Writes the poses of each video, and it with them drawn in.
@@ -79,6 +84,10 @@ def predict(  # noqa: PLR0913 - one flat call for the command line
     viewer: whether there is a page to look into the poses.
     shard: `I/N`, the I-th from 0 of N parts of the videos, of which others are
       done elsewhere, in the same `out`; see `many`.
+    engine: `ray`, to do the videos by its workers; see `engine`.
+    workers: of the engine; by default one a GPU, or without GPUs one a node.
+    gpus: of each worker; by default one where there are any.
+    retries: of a video whose worker dies; by default 2.
     **sampling: fields of `sampling.Options`.
 
   Raises:
@@ -105,10 +114,36 @@ def predict(  # noqa: PLR0913 - one flat call for the command line
     box_threshold=box_threshold,
     sampling=sampling,
   )
+  options = _engine(shard, engine, workers, gpus, retries)
+  found = sources.find(input, fps=fps)
+  if options is not None:
+    return engine_lib.run(request, found, options)
   if shard is not None:
-    part = shards.parse(shard)
-    return many.shard(request, sources.find(input, fps=fps), part)
-  return _together(request, sources.find(input, fps=fps))
+    return many.shard(request, found, shards.parse(shard))
+  return _together(request, found)
+
+
+def _engine(
+  shard: str | None,
+  engine: str | None,
+  workers: int | None,
+  gpus: int | None,
+  retries: int | None,
+) -> engine_lib.Options | None:
+  """How an engine is to work; None without one.
+
+  Raises ValueError for flags that do not go together.
+  """
+  given = {"workers": workers, "gpus": gpus, "retries": retries}
+  given = {name: value for name, value in given.items() if value is not None}
+  if engine is None:
+    if given:
+      raise ValueError(f"--{next(iter(given))} is for --engine")
+    return None
+  if shard is not None:
+    raise ValueError("--shard and --engine: one of them divides the videos")
+  engine_lib.check(engine)
+  return engine_lib.Options(**given)
 
 
 def _together(
