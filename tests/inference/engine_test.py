@@ -90,13 +90,21 @@ def _rows(out):
     return {row["video"]: row for row in csv.DictReader(file, delimiter="\t")}
 
 
-def _at_work(out, process):
-  """The process that is in the middle of the long video."""
+def _killed_in_the_middle(out, process):
+  """Kills what is at the long video, between two looks at its journal."""
   journal, claim = out / ".long.journal", out / ".long.claim"
   end = time.monotonic() + 300
   while time.monotonic() < end and process.poll() is None:
-    if journal.is_file() and journal.stat().st_size > 10_000:
-      return json.loads(claim.read_text())["pid"]
+    try:
+      pid = json.loads(claim.read_text())["pid"]
+      os.kill(pid, signal.SIGSTOP)  # so that it cannot come to its end
+      lines = journal.read_bytes().splitlines() if journal.exists() else []
+      if len(lines) > 3:
+        os.kill(pid, signal.SIGKILL)
+        return len(lines) - 1
+      os.kill(pid, signal.SIGCONT)
+    except (OSError, ValueError):  # not yet
+      pass
     time.sleep(0.005)
   raise AssertionError(f"it was never at work: {_ended(process)}")
 
@@ -115,7 +123,7 @@ def test_a_worker_that_is_killed_changes_nothing(start, folder):
   assert len(expected) == 2 * len(FRAMES)
 
   process = start("out", "--engine=ray", "--workers=2")
-  os.kill(_at_work(out, process), signal.SIGKILL)
+  assert 3 <= _killed_in_the_middle(out, process) < FRAMES["long"]
   code, said, error = _ended(process)
   assert code == 2, error
   assert "long: its worker died; tried again" in error
