@@ -37,10 +37,10 @@ class UsageError(ValueError):
 def main(argv: Sequence[str]) -> int:
   """The exit code of the command with these arguments (program name left out).
 
-  0: done. 1: `replay` found a difference. 2: a mistake in flags, config, files
-  or data, told in one line on stderr. 75: with --multihost, another process is
-  lost. 130: interrupted; 143: stopped by SIGTERM. Other exceptions pass: they
-  are bugs.
+  0: done. 1: `replay` found a difference, or `summary` not all of the videos
+  done. 2: a mistake in flags, config, files or data, told in one line on stderr.
+  75: with --multihost, another process is lost. 130: interrupted; 143: stopped
+  by SIGTERM. Other exceptions pass: they are bugs.
   """
   arguments = [_underscores(argument) for argument in argv]
   debug = "--debug" in arguments

@@ -108,9 +108,18 @@ VERBS = {
           *("weights", "boxes", "detector", "follow", "smooth_boxes"),
           *("share_crops", "live", "smooth", "fps", *SAMPLING),
           *("formats", "keep_samples", "video", "draw", "viewer"),
+          *("shard", "engine", "workers", "gpus", "retries"),
         ),
       ),
     ),
+  ),
+  "summary": Verb(
+    "diffpose_jax.inference.summary",
+    "main",
+    "tell which of many videos predict has done, and write a table of them; "
+    "exit code 1 where not all are",
+    (Form(("input", "out"), ("fps",)),),
+    judges=True,
   ),
   "prepare": Verb(
     "diffpose_jax.data.prepare",
@@ -279,6 +288,14 @@ FLAGS: dict[str, tuple[type, str]] = {
     "none",
   ),
   "viewer": (bool, "a page to look into the poses, NAME.html"),
+  "shard": (
+    str,
+    "I/N, the I-th from 0 of N parts of many videos, by jobs that share --out",
+  ),
+  "engine": (str, "ray, to do many videos by its workers; docs/launch.md"),
+  "workers": (int, "of --engine; default: one a GPU, without GPUs one a node"),
+  "gpus": (int, "of each worker of --engine; default: one where there are any"),
+  "retries": (int, "of a video whose worker of --engine dies (2)"),
   "root": (pathlib.Path, "data set's root; default: the one trained on"),
   "dataset": (
     str,
@@ -330,6 +347,9 @@ LOWEST = {
   "pairs": 1,
   "calls": 1,
   "processes": 1,
+  "workers": 1,
+  "gpus": 0,
+  "retries": 0,
   "process": 0,
   "heartbeat": 1,
 }

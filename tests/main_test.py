@@ -186,7 +186,7 @@ def test_a_dash_in_a_value_stays(calls):
     (["evalute"], "unknown verb 'evalute': did you mean 'evaluate'?"),
     (
       ["fly"],
-      "the verbs are train, distill, evaluate, calibrate, predict, prepare, "
+      "the verbs are train, distill, evaluate, calibrate, predict, summary, prepare, "
       "unpack, convert",
     ),
     (["predict", "--stepz=3"], "Unknown command line flag 'stepz'; it takes"),

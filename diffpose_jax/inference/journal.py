@@ -5,11 +5,14 @@ taken up by the same command: what is in the journal need not be estimated
 again, to the last bit. Its first line says of what it is; then there is a line
 for each frame, with what came out of the network, before calibration,
 identities and smoothing (`array_lines`). A last line that is cut off is no
-frame. In the end it is removed; or, while other videos of the call remain, a
-line that says which files are whole takes the place of the frames.
+frame. In the end it is removed; or, while other videos of the call remain, or
+where many calls share the videos, a line that says which files are whole takes
+the place of the frames.
 """
 
 import contextlib
+import dataclasses
+import itertools
 import os
 import pathlib
 from collections.abc import Iterator, Mapping
@@ -24,6 +27,33 @@ from diffpose_jax.inference import poses as poses_lib
 _VERSION = 1
 _POSES = ("joints", "score", "samples", "shape")  # fields of `Poses`
 _HEAT = "heat"  # ... that is there where it is drawn
+
+
+@dataclasses.dataclass(frozen=True)
+class Glance:
+  """What a journal says of itself, whatever is wanted of its video."""
+
+  of: dict[str, Any]
+  done: dict[str, Any] | None  # what `finish` was told, if it was
+
+
+def path_of(name: str, out: pathlib.Path) -> pathlib.Path:
+  """Where the journal of a video is."""
+  return out / f".{name}.journal"
+
+
+def glance(path: pathlib.Path) -> Glance | None:
+  """Looks at the beginning of a journal; None where it has none."""
+  records = []
+  try:
+    with path.open("rb") as file:
+      for _, line in itertools.islice(array_lines.lines(file), 2):
+        records.append(array_lines.load(line))
+  except (OSError, ValueError):  # what follows damage does not count
+    pass
+  if not records or records[0].get("journal") != _VERSION:
+    return None
+  return Glance(records[0]["of"], (records[1:] or [{}])[0].get("done"))
 
 
 class Journal:
@@ -51,6 +81,7 @@ class Journal:
     self._known = self.frames
 
   def _look(self, file: BinaryIO) -> None:
+    elsewhere = False
     for end, line in array_lines.lines(file):
       try:
         record = array_lines.load(line)
@@ -58,11 +89,13 @@ class Journal:
         break
       if not self._end:
         self.why = _difference(record, self._head)
-        if self.why:
+        elsewhere = bool(self.why) and _is_elsewhere(record, self._head)
+        if self.why and not elsewhere:
           return
       elif "done" in record:
         self.done, self.size = record["done"], record["done"]["size"]
-      elif record["index"] != self.frames:
+        self.why = ""
+      elif elsewhere or record["index"] != self.frames:
         break
       else:
         self.frames += 1
@@ -70,6 +103,8 @@ class Journal:
       self._end = end
     if not self._end:
       self.why = "it is damaged"
+    if elsewhere:
+      self._end = 0  # nothing is added to it
 
   def known(self) -> Iterator[flow.Recalled]:
     """What was known of the frames, from the first on."""
@@ -118,11 +153,6 @@ class Journal:
     draft.write_bytes(head + array_lines.dump({"done": dict(done)}))
     os.replace(draft, self.path)
 
-  def remove(self) -> None:
-    """Removes the file."""
-    self.close()
-    self.path.unlink(missing_ok=True)
-
   def close(self) -> None:
     """Closes the file, which stays."""
     if self._file is not None:
@@ -145,6 +175,20 @@ def _difference(found: Any, wanted: dict[str, Any]) -> str:
   names = dict.fromkeys([*of, *found["of"]])
   other = [n for n in names if found["of"].get(n) != of.get(n)]
   return f"it is of other {' and '.join(other)}" if other else ""
+
+
+def _is_elsewhere(found: Any, wanted: dict[str, Any]) -> bool:
+  """Whether a journal is that of what is wanted, but for the devices.
+
+  What is whole may be of others; a video that goes on must not change them.
+  """
+  if not isinstance(found, dict) or found.get("journal") != _VERSION:
+    return False
+  ours, theirs = (
+    {**of, "program": {**of.get("program", {}), "devices": None}}
+    for of in (plain(wanted["of"]), found["of"])
+  )
+  return ours == theirs
 
 
 def _record(frame: flow.Shown) -> dict[str, Any]:

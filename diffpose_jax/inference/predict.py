@@ -9,18 +9,18 @@ from typing import Any
 
 from absl import logging
 
-from diffpose_jax.data import sources
+from diffpose_jax.data import shards, sources
 from diffpose_jax.data import video as videos
 from diffpose_jax.inference import (
   boxes_in,
-  calibration,
-  detectors,
+  many,
   outputs,
   run,
   shipped,
   stream,
 )
-from diffpose_jax.inference import estimator as estimator_lib
+from diffpose_jax.inference import engine as engine_lib
+from diffpose_jax.inference import request as request_lib
 from diffpose_jax.inference import wanted as wanted_lib
 
 
@@ -43,6 +43,11 @@ def predict(  # noqa: PLR0913 - one flat call for the command line
   video: str = "webm",
   draw: str = "skeleton,boxes,ids",
   viewer: bool = False,
+  shard: str | None = None,
+  engine: str | None = None,
+  workers: int | None = None,
+  gpus: int | None = None,
+  retries: int | None = None,
   **sampling: Any,
 ) -> list[outputs.Output]:
   """Writes the poses of each video, and it with them drawn in.
@@ -77,6 +82,12 @@ def predict(  # noqa: PLR0913 - one flat call for the command line
       `none`.
     draw: what is drawn, by `annotated.PARTS`, separated by commas, or `none`.
     viewer: whether there is a page to look into the poses.
+    shard: `I/N`, the I-th from 0 of N parts of the videos, of which others are
+      done elsewhere, in the same `out`; see `many`.
+    engine: `ray`, to do the videos by its workers; see `engine`.
+    workers: of the engine; by default one a GPU, or without GPUs one a node.
+    gpus: of each worker; by default one where there are any.
+    retries: of a video whose worker dies; by default 2.
     **sampling: fields of `sampling.Options`.
 
   Raises:
@@ -93,60 +104,69 @@ def predict(  # noqa: PLR0913 - one flat call for the command line
     viewer=viewer,
     smooth=smooth,
   )
-  way = stream.Way(follow, share_crops, smooth_boxes, live)
+  request = request_lib.Request(
+    out=out,
+    weights=shipped.find(weights),
+    way=stream.Way(follow, share_crops, smooth_boxes, live),
+    wanted=wanted,
+    boxes=boxes,
+    detector=detector,
+    box_threshold=box_threshold,
+    sampling=sampling,
+  )
+  options = _engine(shard, engine, workers, gpus, retries)
+  found = sources.find(input, fps=fps)
+  if options is not None:
+    return engine_lib.run(request, found, options)
+  if shard is not None:
+    return many.shard(request, found, shards.parse(shard))
+  return _together(request, found)
+
+
+def _engine(
+  shard: str | None,
+  engine: str | None,
+  workers: int | None,
+  gpus: int | None,
+  retries: int | None,
+) -> engine_lib.Options | None:
+  """How an engine is to work; None without one.
+
+  Raises ValueError for flags that do not go together.
+  """
+  given = {"workers": workers, "gpus": gpus, "retries": retries}
+  given = {name: value for name, value in given.items() if value is not None}
+  if engine is None:
+    if given:
+      raise ValueError(f"--{next(iter(given))} is for --engine")
+    return None
+  if shard is not None:
+    raise ValueError("--shard and --engine: one of them divides the videos")
+  engine_lib.check(engine)
+  return engine_lib.Options(**given)
+
+
+def _together(
+  request: request_lib.Request, found: Sequence[sources.Source]
+) -> list[outputs.Output]:
+  """All videos by this call alone."""
   # Before the weights, which take longer.
-  found, failures = _opened(sources.find(input, fps=fps))
-  finder = None
-  if detector is not None:
-    finder = detectors.open_detector(detector, threshold=box_threshold)
-  weights = shipped.find(weights)
-  estimator = estimator_lib.Estimator.load(weights, **sampling)
-  if finder is not None:
-    supplies = [boxes_in.detected(finder)] * len(found)
-  elif str(boxes) == boxes_in.WHOLE:
-    supplies = [boxes_in.whole()] * len(found)
+  opened, broken = request_lib.opened(found)
+  for name, error in broken.items():
+    if len(broken) == len(found) and name == found[-1].name:
+      raise error  # none of them can be opened
+    logging.error("%s", error)
+  loaded = request_lib.Loaded(request)
+  if request.boxes_file is None:
+    jobs = [loaded.video(*one) for one in opened]
   else:
-    config: Any = estimator.config
-    least = config.evaluate.box_threshold
-    file = pathlib.Path(str(boxes))
-    supplies = boxes_in.of_file(
-      file,
-      found,
-      threshold=float(least if box_threshold is None else box_threshold),
-    )
-    wanted.check_not_overwritten(file, [source for source, _ in found], out)
-  calibrated, warnings = calibration.find(weights, estimator.protocol())
-  for warning in warnings:
-    logging.warning(warning)
-  jobs = [
-    run.Video(source, info, supply)
-    for (source, info), supply in zip(found, supplies, strict=True)
-  ]
+    jobs = request_lib.with_boxes(request, opened, loaded.estimator.config)
   return run.run(
     jobs,
-    estimator,
-    out,
-    way=way,
-    wanted=wanted,
-    calibrated=calibrated,
-    failures=failures,
+    loaded.estimator,
+    request.out,
+    way=request.way,
+    wanted=request.wanted,
+    calibrated=loaded.calibrated,
+    failures=list(broken),
   )
-
-
-def _opened(
-  found: Sequence[sources.Source],
-) -> tuple[list[tuple[sources.Source, videos.VideoInfo]], list[str]]:
-  """The videos that can be opened, and the names of the others.
-
-  Raises ValueError where none of them can.
-  """
-  opened, failures = [], []
-  for source in found:
-    try:
-      opened.append((source, videos.open_video(source)))
-    except (ValueError, OSError) as error:
-      if len(found) == len(failures) + 1:
-        raise
-      logging.error("%s", error)
-      failures.append(source.name)
-  return opened, failures

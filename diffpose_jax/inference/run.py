@@ -48,6 +48,14 @@ class _Task:
   protocol: dict[str, Any]
 
 
+@dataclasses.dataclass(frozen=True)
+class Result:
+  """What became of the videos of a call, by name."""
+
+  outputs: dict[str, outputs.Output]
+  failed: dict[str, ValueError | OSError]
+
+
 def run(
   videos: Sequence[Video],
   estimator: estimator_lib.Estimator,
@@ -64,6 +72,46 @@ def run(
   were done are not done again (`journal`). `failures` are names of others that
   could not even be opened.
   """
+  count = len(videos) + len(failures)
+  result = attempt(
+    videos,
+    estimator,
+    out,
+    way=way,
+    wanted=wanted,
+    calibrated=calibrated,
+    noted=count > 1,
+  )
+  if count == 1:
+    for error in result.failed.values():
+      raise error
+  failed = [*failures, *result.failed]
+  if failed:
+    raise ValueError(
+      f"{len(failed)} of {count} videos were not done ({', '.join(failed)}), "
+      f"for the reasons above; the others are in {out}, and the same command "
+      "does not do them again"
+    )
+  for one in videos:
+    journal_lib.path_of(one.source.name, out).unlink(missing_ok=True)
+  return [result.outputs[one.source.name] for one in videos]
+
+
+def attempt(
+  videos: Sequence[Video],
+  estimator: estimator_lib.Estimator,
+  out: pathlib.Path,
+  *,
+  way: stream.Way | None = None,
+  wanted: wanted_lib.Wanted | None = None,
+  calibrated: calibration.Calibration | None = None,
+  noted: bool = True,
+) -> Result:
+  """Predicts videos as `run` does, and gives what was wrong with some.
+
+  Where it is `noted`, what is wrong is told at once, and journals of what is
+  done stay, so that it is not done again.
+  """
   wanted = wanted or wanted_lib.Wanted()
   for one in videos:
     wanted.check_not_overwritten(one.source.path, [one.source], out)
@@ -72,7 +120,7 @@ def run(
   if camera and way.live == "none":
     way = dataclasses.replace(way, live="lag")
   call = _Call(estimator, out, way, wanted, calibrated)
-  failed, count = list(failures), len(videos) + len(failures)
+  failed: dict[str, ValueError | OSError] = {}
   with reading.asked_to_stop(camera) as asked:
     tasks = [call.task(one, asked) for one in videos]
     left = [task for task in tasks if not call.is_done(task)]
@@ -80,23 +128,17 @@ def run(
     with contextlib.closing(call.stream(jobs)) as items:
       for task in left:
         try:
-          call.do(task, flow.of(task.job, items), alone=count == 1)
+          call.do(task, flow.of(task.job, items), noted=noted)
         except flow.BrokenError:
           raise
         except (ValueError, OSError) as error:
-          if count == 1:
-            raise
-          logging.error("%s", error)
-          failed.append(task.job.source.name)
-          flow.skip(task.job, items)
+          failed[task.job.source.name] = error
+          if noted:
+            logging.error("%s", error)
+          if task is not left[-1]:
+            flow.skip(task.job, items)
   print(f"time: {call.stages}", flush=True)
-  if failed:
-    raise ValueError(
-      f"{len(failed)} of {count} videos were not done ({', '.join(failed)}), "
-      f"for the reasons above; the others are in {out}, and the same command "
-      "does not do them again"
-    )
-  return [call.finished(task) for task in tasks]
+  return Result(call.done, failed)
 
 
 class _Call:
@@ -117,7 +159,7 @@ class _Call:
     self._way = way
     self._wanted = wanted
     self._calibrated = calibrated
-    self._done: dict[str, outputs.Output] = {}  # by name
+    self.done: dict[str, outputs.Output] = {}  # by name
 
   def task(self, one: Video, asked: threading.Event) -> _Task:
     """What is to be done of a video, of a camera until `asked` is set."""
@@ -132,7 +174,7 @@ class _Call:
       *(one.source, one.info, one.supply, self._estimator),
       dataclasses.asdict(self._way),
     )
-    path = self._out / f".{one.source.name}.journal"
+    path = journal_lib.path_of(one.source.name, self._out)
     journal = journal_lib.Journal(path, of)
     job.known, job.size = journal.known, journal.size
     return _Task(job, journal, protocol)
@@ -179,11 +221,11 @@ class _Call:
       logging.warning("%s: its files are other ones; starts over", journal.path)
       return False
     print(f"{name}: done before; to do it again, remove {journal.path}")
-    self._done[name] = output
+    self.done[name] = output
     return True
 
   def do(
-    self, task: _Task, frames: Iterator[flow.Shown], *, alone: bool
+    self, task: _Task, frames: Iterator[flow.Shown], *, noted: bool
   ) -> None:
     """Writes what there is of a video."""
     try:
@@ -194,14 +236,14 @@ class _Call:
     finally:
       if task.journal is not None:
         task.journal.close()
-    self._done[task.job.source.name] = output
+    self.done[task.job.source.name] = output
     late = task.job.supply.beyond(output.frames)
     if late:
       logging.warning(
         "%s: %d boxes are of frames from %d on, which did not come; left out",
         *(task.job.source.path, late, output.frames),
       )
-    if task.journal is not None and not alone:
+    if task.journal is not None and noted:
       what = self._what(task) | {"size": task.journal.size}
       task.journal.finish(output.record() | what)
     print(output, flush=True)
@@ -252,12 +294,6 @@ class _Call:
         "the same command goes on from there",
         file=sys.stderr,
       )
-
-  def finished(self, task: _Task) -> outputs.Output:
-    """What was written of a video, once all of them are done."""
-    if task.journal is not None:
-      task.journal.remove()
-    return self._done[task.job.source.name]
 
 
 def _noted(

@@ -188,9 +188,6 @@ def test_finished_it_says_so_in_the_place_of_the_frames(tmp_path, frames):
   assert again.done == {"people": 4, "size": 8}
   assert (again.frames, again.size) == (0, 8)
   assert os.listdir(tmp_path) == ["j"]
-  again.remove()
-  again.remove()  # which is gone already
-  assert os.listdir(tmp_path) == []
 
 
 def test_a_full_disk_is_told(frames):
