@@ -161,6 +161,15 @@ class Page:
       assert time.monotonic() < end, f"not so after {_PATIENCE} s: {code}"
       time.sleep(0.02)
 
+  def give_file(self, code: str, path: pathlib.Path) -> None:
+    """Chooses a file in the input element that an expression gives."""
+    found = self._send("Runtime.evaluate", expression=code)["result"]
+    self._send(
+      "DOM.setFileInputFiles",
+      files=[str(path)],
+      objectId=found["objectId"],
+    )
+
   def key(self, name: str, *, shift: bool = False) -> None:
     """Presses a key."""
     code, number = _KEYS.get(name, (name, ord(name[0])))
