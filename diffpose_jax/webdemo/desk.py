@@ -9,7 +9,8 @@ import logging
 import pathlib
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import Any
 
 import cv2
 import numpy as np
@@ -79,7 +80,7 @@ class Desk:
     return drawing_lib.drawn(found, visit.drawing, scale)
 
   def clicked(
-    self, visit: Visit, place: Sequence[float]
+    self, visit: Visit, place: Any
   ) -> tuple[Visit, np.ndarray | None, str]:
     """After a click at (x, y) of the picture: visit, picture, what to do."""
     if visit.clip is None:
@@ -111,9 +112,9 @@ class Desk:
     self,
     session: str,
     visit: Visit,
-    way: str,
-    steps: float,
-    samples: float,
+    way: Any,
+    steps: Any,
+    samples: Any,
     told: Callable[[int, int], None] = lambda done, count: None,
   ) -> str:
     """The result of a job as HTML, or the line that says why there is none."""

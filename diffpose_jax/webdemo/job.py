@@ -179,7 +179,4 @@ def _counted(
 def _uncalibrated(notes: list[str]) -> str:
   """Why there is no calibration, without the path of the weights."""
   reason = notes[0].rsplit(": ", 1)[-1].partition(";")[0]
-  return (
-    f"The uncertainty is the raw spread: the calibration {reason}. It ranks "
-    "joints, and is no probability."
-  )
+  return f"The uncertainty is not calibrated: the calibration {reason}."

@@ -37,10 +37,10 @@ def check(
   clip: clip_lib.Clip | None,
   *,
   out: str,
-  way: str,
+  way: Any,
   drawing: drawing_lib.Drawing,
-  steps: float,
-  samples: float,
+  steps: Any,
+  samples: Any,
   limits: limits_lib.Limits,
 ) -> Request:
   """The job that is asked for.

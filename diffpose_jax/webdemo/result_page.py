@@ -79,7 +79,8 @@ def _uncertainty(people: Sequence[dict[str, Any]]) -> str:
     "that half of the errors stay below, and the chance over time: yellow is "
     "1, blue is 0, grey where the person is not there."
     if known
-    else "The error that half of the errors stay below, and the same over time: "
+    else "Not calibrated: the raw spread, which ranks joints and is no "
+    "probability. The error that half of the errors stay below, and over time: "
     "yellow is none, blue a tenth of the person's size or more, grey where the "
     "person is not there."
   )

@@ -52,7 +52,7 @@ class Worker:
     self._lock = threading.Lock()
     self._closed = False
     self._whose = ""  # the job that it is at
-    self._stopped = False
+    self._stopped = self._over = False
     self._link: connection.Connection | None = None
     self._start()
 
@@ -88,7 +88,7 @@ class Worker:
     with self._lock:
       if self._link is None:
         self._start()
-      self._whose, self._stopped = whose, False
+      self._whose, self._stopped, self._over = whose, False, False
       try:
         return self._do(asked, told)
       except (EOFError, OSError) as error:
@@ -101,6 +101,8 @@ class Worker:
         ) from error
       finally:
         self._whose = ""
+        if not self._over:  # what it still says is of no use to the next job
+          self._end()
 
   def stop(self, whose: str) -> bool:
     """Ends somebody's job where it is the one under way; whether it was."""
@@ -119,12 +121,13 @@ class Worker:
       kind, value = self._heard(end)
       if kind == _TELLS:
         told(*value)
-      elif kind == _DONE:
-        return value
-      elif kind == _REFUSED:
+        continue
+      self._over = True
+      if kind == _REFUSED:
         raise ValueError(value)
-      elif kind == _BROKEN:
+      if kind == _BROKEN:
         raise BrokenError(value)
+      return value
 
   def _await_start(self) -> None:
     """Its time is none of the job's."""
@@ -136,7 +139,8 @@ class Worker:
     """The next message; raises ValueError where none comes in time."""
     assert self._link is not None
     if self._link.poll(max(0.0, end - time.monotonic())):
-      return json.loads(self._link.recv_bytes())
+      kind, value = json.loads(self._link.recv_bytes())
+      return kind, value
     self._end()
     limit = self._seconds if self._ready else START_SECONDS
     raise ValueError(
