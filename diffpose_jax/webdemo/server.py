@@ -19,6 +19,7 @@ _SHIPPED = (
   "rendered people only: on real footage expect little of them. Others are "
   "given by --weights."
 )
+_LAST = 65535
 _VISITS = 32  # that are kept
 # Of a viewer page: it is a page of its own, which reaches nothing of this one.
 _VIEWER = (
@@ -35,8 +36,10 @@ def listening(host: str, port: int) -> socket.socket:
   """
   family = socket.AF_INET6 if ":" in host else socket.AF_INET
   try:
+    if port > _LAST:
+      raise OSError(f"the last port is {_LAST}")
     return socket.create_server((host, port), family=family)
-  except (OSError, OverflowError) as error:
+  except OSError as error:
     raise ValueError(
       f"cannot listen on {host}, port {port} ({error}); give another --port, or "
       "--host=127.0.0.1"

@@ -36,6 +36,12 @@ def clip_file(tmp_path_factory):
   return film(tmp_path_factory.mktemp("clip") / "walk.webm")
 
 
+@pytest.fixture
+def film_of(tmp_path):
+  """Makes a clip of so many frames."""
+  return lambda count: film(tmp_path / f"of_{count}.webm", count)
+
+
 class Served:
   """The page of a process."""
 
