@@ -154,11 +154,11 @@ class Page:
     assert "exceptionDetails" not in found, found["exceptionDetails"]
     return found["result"].get("value")
 
-  def wait(self, code: str) -> None:
+  def wait(self, code: str, seconds: float = _PATIENCE) -> None:
     """Returns once an expression is true."""
-    end = time.monotonic() + _PATIENCE
+    end = time.monotonic() + seconds
     while not self.run(f"Boolean({code})"):
-      assert time.monotonic() < end, f"not so after {_PATIENCE} s: {code}"
+      assert time.monotonic() < end, f"not so after {seconds} s: {code}"
       time.sleep(0.02)
 
   def give_file(self, code: str, path: pathlib.Path) -> None:

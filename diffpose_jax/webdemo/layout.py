@@ -90,10 +90,10 @@ def build(
 
 def look(gr: Any) -> dict[str, Any]:
   """Theme and style, as `gradio.mount_gradio_app` takes them."""
-  system = ["system-ui", "sans-serif"]  # nothing is fetched for these
-  theme = gr.themes.Soft(
-    primary_hue="blue", font=system, font_mono=["ui-monospace", "monospace"]
-  )
+  # Of the browser's own, so that none is fetched; a bare name would be one of
+  # Gradio's files.
+  font, mono = gr.themes.Font("sans-serif"), gr.themes.Font("monospace")
+  theme = gr.themes.Soft(primary_hue="blue", font=font, font_mono=mono)
   return {"theme": theme, "css": _STYLE.read_text(encoding="utf-8")}
 
 
@@ -112,6 +112,7 @@ def _asking(
     height=135,
     elem_id="clip",
   )
+  _here_alone(gr, file)
   clip = _html(gr, "", "about")
   gr.Markdown("### 2. The people in it")
   way = gr.Radio(
@@ -162,6 +163,21 @@ def _asking(
     **{"picture": picture, "hint": hint, "undo": undo, "clear": clear},
     **{"steps": steps, "samples": samples, "go": go, "stop": stop},
   }
+
+
+def _here_alone(gr: Any, block: Any) -> None:
+  """Lets a block take no file by its address on another host.
+
+  Gradio would fetch it from there, for whoever asks.
+  """
+  taken = block.async_move_resource_to_block_cache
+
+  async def here(place):
+    if place is not None and ":" in str(place).partition("/")[0]:
+      raise gr.Error("this is no upload", print_exception=False)
+    return await taken(place)
+
+  block.async_move_resource_to_block_cache = here
 
 
 def _html(gr: Any, content: str, name: str) -> Any:

@@ -44,9 +44,10 @@ def choose(page, value):
   page.wait(f"document.querySelector('#way input[value={value}]').checked")
 
 
-def find(page):
+def find(page, sign=DONE):
   page.run("document.querySelector('#go').click()")
-  page.wait(f"document.querySelector('{DONE}')")
+  # The first job waits until the network is compiled.
+  page.wait(f"document.querySelector('{sign}')", seconds=400)
 
 
 def click_at(page, x, y):
@@ -127,8 +128,7 @@ def test_bad_input_is_a_line_and_the_page_goes_on(page, clip_file, tmp_path):
   page.run("document.querySelector('#go').click()")
   page.wait("document.querySelector('#result').innerText.includes('no box')")
   choose(page, "whole")
-  page.run("document.querySelector('#go').click()")
-  page.wait("document.querySelector('#result video')")
+  find(page, "#result video")
 
 
 def test_a_clip_that_is_too_long(page, tmp_path, film_of):

@@ -101,6 +101,7 @@ def test_the_page_names_no_other_host(served):
   text = ask(served, "/")[1].decode()
   assert "googleapis" not in text and "cdnjs" not in text
   theme = ask(served, "/theme.css")[1].decode()
+  theme = theme.replace("http://www.w3.org/2000/svg", "")  # fetches nothing
   assert "http" not in theme and "@font-face" not in theme
 
 
@@ -204,6 +205,7 @@ def _raw(served, request):
 
 def test_noise_ends_nothing(served):
   rng = np.random.default_rng(0)
+  before = len(served.said)
   paths = ["", "/", f"{API}queue/join", f"{API}upload", f"{API}queue/data"]
   for number in range(300):
     noise = rng.integers(0, 256, rng.integers(0, 300), np.uint8).tobytes()
@@ -217,4 +219,4 @@ def test_noise_ends_nothing(served):
     except ConnectionError:
       continue
   assert alive(served)
-  assert "Traceback" not in "".join(served.said)
+  assert "Traceback" not in "".join(served.said[before:])
