@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from diffpose_jax import config as config_lib
 from diffpose_jax.data import sources, video
 from diffpose_jax.inference import (
   averaged,
@@ -32,9 +33,17 @@ class Poses:
   detector: str  # as `predict --detector`
 
   def prepare(self) -> None:
-    """Compiles the network as the page has it at first, for a few people."""
+    """Compiles the network as the page has it at first.
+
+    For somebody who is followed, and for a few people at once; what else is
+    asked for is compiled then.
+    """
     first = self._estimators(**defaults(self.weights))
-    first.warm_up()
+    config: Any = first.config
+    shape = (1, config_lib.frames(config), *config.data.size, 3)
+    for size in {first.ladder[0], first.sizes[0]}:
+      blank = np.zeros(shape, np.uint8), np.zeros(1, np.uint32)
+      first.start(*blank, size=size).poses()
 
   def __call__(
     self, asked: dict[str, Any], told: Callable[[int, int], None]

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from multiprocessing import connection
 from typing import Any
 
-START_SECONDS = 180.0  # to import what it needs, and to prepare
+START_SECONDS = 1800.0  # to import what it needs, and to prepare: to compile
 _GOODBYE = 3.0  # to end by itself
 _TOLD = 0.25  # seconds, at least, between two reports
 _READY, _TELLS, _DONE = "ready", "tells", "done"
@@ -142,9 +142,13 @@ class Worker:
       kind, value = json.loads(self._link.recv_bytes())
       return kind, value
     self._end()
-    limit = self._seconds if self._ready else START_SECONDS
+    if not self._ready:
+      raise ValueError(
+        f"{self._what} was not begun: its process was not ready in "
+        f"{START_SECONDS:g} s; the output of the server may say why"
+      )
     raise ValueError(
-      f"{self._what} was stopped: it took more than {limit:g} s; give a "
+      f"{self._what} was stopped: it took more than {self._seconds:g} s; give a "
       "shorter clip, fewer people, steps or samples"
     )
 

@@ -18,7 +18,7 @@ HARMLESS = ("Method not implemented",)
 @pytest.fixture
 def page(served, browser):
   with browser.page(served.address, width=1280, height=1000) as page:
-    page.wait(INPUT)
+    page.wait(f"{INPUT} && document.querySelector('#go')")
     yield page
     faults = [f for f in page.faults() if not any(h in f for h in HARMLESS)]
     assert faults == []
@@ -47,7 +47,7 @@ def choose(page, value):
 def find(page, sign=DONE):
   page.run("document.querySelector('#go').click()")
   # The first job waits until the network is compiled.
-  page.wait(f"document.querySelector('{sign}')", seconds=400)
+  page.wait(f"document.querySelector('{sign}')", seconds=500)
 
 
 def click_at(page, x, y):

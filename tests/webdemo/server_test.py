@@ -32,6 +32,10 @@ def ask(served, path, data=None, **headers):
       return answer.status, answer.read()
   except urllib.error.HTTPError as error:
     return error.code, error.read()
+  except urllib.error.URLError as error:
+    if not isinstance(error.reason, ConnectionError):
+      raise
+    return 413, b""  # it was refused before all of it was sent
 
 
 def upload(served, content, name="walk.webm"):
