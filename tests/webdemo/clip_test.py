@@ -10,6 +10,12 @@ from diffpose_jax.webdemo import limits as limits_lib
 LIMITS = limits_lib.Limits()
 
 
+def preview(folder):
+  found = cv2.imread(str(folder / clip.PREVIEW))
+  assert found is not None
+  return found
+
+
 def test_a_video_is_counted_and_its_first_frame_kept(clip_file, tmp_path):
   path = tmp_path / "walk.webm"
   path.write_bytes(clip_file.read_bytes())
@@ -21,7 +27,7 @@ def test_a_video_is_counted_and_its_first_frame_kept(clip_file, tmp_path):
   )
   assert found.text() == "9 frames of 160×120 pixels, 1.5 s at 6 a second."
   assert told == list(range(1, 10))
-  assert cv2.imread(str(tmp_path / clip.PREVIEW)).shape == (120, 160, 3)
+  assert preview(tmp_path).shape == (120, 160, 3)
 
 
 def test_a_picture_is_a_clip_of_one_frame(tmp_path):
@@ -36,7 +42,7 @@ def test_its_preview_is_no_larger_than_need_be(tmp_path):
   path = tmp_path / "large.png"
   cv2.imwrite(str(path), np.zeros((200, 2000, 3), np.uint8))
   assert clip.look(path, LIMITS).width == 2000
-  assert cv2.imread(str(tmp_path / clip.PREVIEW)).shape == (128, 1280, 3)
+  assert preview(tmp_path).shape == (128, 1280, 3)
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,8 @@ def served(tmp_path):
     return DONE
 
   uploads, kept = tmp_path / "uploads", tmp_path / "visits"
-  uploads.mkdir(), kept.mkdir()
+  uploads.mkdir()
+  kept.mkdir()
   look, works = Called(clip.Look(LIMITS)), Called(poses)
   return desk.Desk(
     visits.Visits(kept, most=9),

@@ -17,7 +17,9 @@ gr = pytest.importorskip(
 def blocks(tmp_path, monkeypatch):
   monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
   nobody = object.__new__(desk.Desk)  # nothing is called
-  given = dict(steps=2, samples=4, note="<b>take care</b>")
+  given: dict[str, typing.Any] = dict(
+    steps=2, samples=4, note="<b>take care</b>"
+  )
 
   async def made():  # a loop of its own Gradio would not close
     return layout.build(gr, nobody, limits_lib.Limits(), **given)

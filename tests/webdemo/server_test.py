@@ -6,7 +6,6 @@ import pathlib
 import socket
 import stat
 import urllib.error
-import urllib.parse
 import urllib.request
 import uuid
 
@@ -88,7 +87,7 @@ def test_it_listens_on_this_machine_alone(served):
   with socket.create_connection(("127.0.0.1", port), timeout=5):
     pass
   others = {
-    info[4][0]
+    str(info[4][0])
     for info in socket.getaddrinfo(socket.gethostname(), port, socket.AF_INET)
   }
   for other in others - {"127.0.0.1"}:

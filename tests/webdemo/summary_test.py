@@ -13,7 +13,7 @@ K = len(POSETRACK.joints)
 WRIST = POSETRACK.index("left_wrist")
 
 
-def person(track=0, variance=4.0, within=0.75):
+def person(track=0, variance=4.0, within: float | None = 0.75):
   labelled = np.arange(K) != POSETRACK.index("left_ear")
   return annotations.Person(
     box=np.array([0, 0, 50, 100], np.float32),

@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+from typing import Any
 
 import pytest
 
@@ -60,7 +61,7 @@ def works(work):
     yield found
 
 
-def good(works, value=1, **given):
+def good(works, value: Any = 1, **given):
   return works({"kind": "good", "value": value}, **given)
 
 
