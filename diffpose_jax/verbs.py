@@ -167,6 +167,20 @@ VERBS = {
     "measure the network on this machine, side by side with its own parts",
     (Form((), ("config", "out", "rows", "pairs", "batches", "calls")),),
   ),
+  "webdemo": Verb(
+    "diffpose_jax.webdemo.verb",
+    "main",
+    "a page on this machine to try a clip on, until Ctrl-C",
+    (
+      Form(
+        (),
+        (
+          *("weights", "detector", "host", "port"),
+          *("clip_megabytes", "clip_seconds", "clip_frames", "job_seconds"),
+        ),
+      ),
+    ),
+  ),
   "replay": Verb(
     "diffpose_jax.training.replay",
     "main",
@@ -312,6 +326,12 @@ FLAGS: dict[str, tuple[type, str]] = {
   "name": (str, "yolox-nano | yolox-tiny | yolox-s | rtmdet-nano"),
   "dtype": (str, "pack: float16 (the default) or float32"),
   "json": (bool, "print JSON"),
+  "host": (str, "webdemo: address to listen on; default: this machine's own"),
+  "port": (int, "webdemo: to listen on (7860); 0 takes a free one"),
+  "clip_megabytes": (int, "webdemo: most of an upload (100)"),
+  "clip_seconds": (float, "webdemo: longest clip (20)"),
+  "clip_frames": (int, "webdemo: most frames of a clip (600)"),
+  "job_seconds": (float, "webdemo: longest time for a clip's poses (300)"),
   "rows": (str, "comma-separated, as P3,P4; default: all; docs/benchmarks.md"),
   "pairs": (int, "rounds in which what is compared takes turns; default 7"),
   "batches": (str, "comma-separated clips a call, as 1,8, for throughput"),
@@ -352,4 +372,9 @@ LOWEST = {
   "retries": 0,
   "process": 0,
   "heartbeat": 1,
+  "port": 0,
+  "clip_megabytes": 1,
+  "clip_seconds": 0.1,
+  "clip_frames": 1,
+  "job_seconds": 1.0,
 }

@@ -154,12 +154,21 @@ class Page:
     assert "exceptionDetails" not in found, found["exceptionDetails"]
     return found["result"].get("value")
 
-  def wait(self, code: str) -> None:
+  def wait(self, code: str, seconds: float = _PATIENCE) -> None:
     """Returns once an expression is true."""
-    end = time.monotonic() + _PATIENCE
+    end = time.monotonic() + seconds
     while not self.run(f"Boolean({code})"):
-      assert time.monotonic() < end, f"not so after {_PATIENCE} s: {code}"
+      assert time.monotonic() < end, f"not so after {seconds} s: {code}"
       time.sleep(0.02)
+
+  def give_file(self, code: str, path: pathlib.Path) -> None:
+    """Chooses a file in the input element that an expression gives."""
+    found = self._send("Runtime.evaluate", expression=code)["result"]
+    self._send(
+      "DOM.setFileInputFiles",
+      files=[str(path)],
+      objectId=found["objectId"],
+    )
 
   def key(self, name: str, *, shift: bool = False) -> None:
     """Presses a key."""

@@ -14,7 +14,7 @@ import pytest
 REPO = pathlib.Path(__file__).resolve().parent.parent
 PACKAGE = "diffpose_jax"
 FLOORS = (
-  ("main", "benchmark", "doctor", "api"),
+  ("main", "benchmark", "doctor", "webdemo", "api"),
   ("training",),
   ("evaluation",),
   ("inference",),
@@ -26,6 +26,7 @@ FLOORS = (
 WITHOUT_CONFIG = ("model", "diffusion", "pose")
 # Not installed with the package: imported where used, inside `try`.
 OPTIONAL = ("jax_cuda", "torch", "av", "onnxruntime", "h5py", "ray")
+OPTIONAL += ("gradio", "uvicorn", "fastapi")
 # They may import by name in a function: the command imports the verb that was
 # asked for, the package its API once somebody wants it, so that both start
 # fast; the doctor tells of what cannot be imported.
