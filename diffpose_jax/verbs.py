@@ -149,8 +149,9 @@ VERBS = {
   "export": Verb(
     "diffpose_jax.evaluation.export",
     "main",
-    "write the network as StableHLO programs that run without this package",
-    (Form(("weights", "out"), ()),),
+    "write the network as StableHLO programs, or ONNX, that run without this "
+    "package",
+    (Form(("weights", "out"), ("onnx",)),),
   ),
   "benchmark": Verb(
     "diffpose_jax.benchmark.verb",
@@ -295,6 +296,7 @@ FLAGS: dict[str, tuple[type, str]] = {
   "name": (str, "yolox-nano | yolox-tiny | yolox-s | rtmdet-nano"),
   "dtype": (str, "pack: float16 (the default) or float32"),
   "json": (bool, "print JSON"),
+  "onnx": (bool, "export: ONNX files in place of StableHLO; the extra onnx"),
   "rows": (str, "comma-separated, as P3,P4; default: all; docs/benchmarks.md"),
   "pairs": (int, "rounds in which what is compared takes turns; default 7"),
   "batches": (str, "comma-separated clips a call, as 1,8, for throughput"),

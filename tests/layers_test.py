@@ -25,7 +25,10 @@ FLOORS = (
 # They take plain arguments, so that each can be used without the rest.
 WITHOUT_CONFIG = ("model", "diffusion", "pose")
 # Not installed with the package: imported where used, inside `try`.
-OPTIONAL = ("jax_cuda", "torch", "av", "onnxruntime", "h5py")
+OPTIONAL = (
+  *("jax_cuda", "torch", "av", "h5py"),
+  *("onnxruntime", "onnx", "jax2onnx"),
+)
 # They may import by name in a function: the command imports the verb that was
 # asked for, the package its API once somebody wants it, so that both start
 # fast; the doctor tells of what cannot be imported.

@@ -16,6 +16,7 @@ OPTIONAL = {
   "av": "pip install 'diffpose-jax[video]', for H.264 to be written",
   "onnxruntime": "pip install 'diffpose-jax[detect]', for a detector of people",
   "h5py": "pip install 'diffpose-jax[hdf5]', for poses as HDF5",
+  "jax2onnx": "pip install 'diffpose-jax[onnx]', for export --onnx",
   "torch": "",
   "tensorflow": "",
 }
