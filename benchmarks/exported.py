@@ -53,6 +53,8 @@ def main() -> None:
   parser.add_argument("--pairs", type=int, default=7)
   parser.add_argument("--batches", default="1,8")
   given = parser.parse_args()
+  # Begun before the config of the weights can ask for several CPU devices.
+  device = jax.devices()[0].device_kind
   runner = run_onnx.Runner(given.onnx, threads=1)
   sampling = runner.about["sampling"]
   live = estimator_lib.Estimator.load(given.weights, flip=False, **sampling)
@@ -64,7 +66,7 @@ def main() -> None:
     away.append(np.linalg.norm(runner(some)[0] - wanted.joints, axis=-1))
   away = np.concatenate(away)
   print(
-    f"{jax.devices()[0].device_kind}, jax {jax.__version__}, {sampling}: "
+    f"{device}, jax {jax.__version__}, {sampling}: "
     f"{len(clips)} people, joints apart by at most {away.max():.2g} pixels, "
     f"{away.mean():.2g} in the mean"
   )

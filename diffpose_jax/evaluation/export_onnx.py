@@ -161,13 +161,13 @@ def _programs(
     time = jnp.broadcast_to(times[0], noisy.shape[:1])
     features = jax.tree.unflatten(forms[0], leaves)
     clean = halves.denoise(params, noisy, time, features)
-    shares = tuple(
+    now, then = (
       process_lib.alpha_bar_of_sums(
         times[i], schedule=process.schedule, steps=process.steps
       )
       for i in range(2)
     )
-    return clean, sampler.moved(noisy, clean, shares, None, process)
+    return clean, sampler.moved(noisy, clean, (now, then), None, process)
 
   many = lambda one: jax.ShapeDtypeStruct(("b", *one.shape[1:]), one.dtype)  # noqa: E731
   times = jax.ShapeDtypeStruct((2,), jnp.float32)
