@@ -158,8 +158,9 @@ VERBS = {
   "export": Verb(
     "diffpose_jax.evaluation.export",
     "main",
-    "write the network as StableHLO programs that run without this package",
-    (Form(("weights", "out"), ()),),
+    "write the network as StableHLO programs, or ONNX, that run without this "
+    "package",
+    (Form(("weights", "out"), ("onnx",)),),
   ),
   "benchmark": Verb(
     "diffpose_jax.benchmark.verb",
@@ -332,6 +333,7 @@ FLAGS: dict[str, tuple[type, str]] = {
   "clip_seconds": (float, "webdemo: longest clip (20)"),
   "clip_frames": (int, "webdemo: most frames of a clip (600)"),
   "job_seconds": (float, "webdemo: longest time for a clip's poses (300)"),
+  "onnx": (bool, "export: ONNX files in place of StableHLO; the extra onnx"),
   "rows": (str, "comma-separated, as P3,P4; default: all; docs/benchmarks.md"),
   "pairs": (int, "rounds in which what is compared takes turns; default 7"),
   "batches": (str, "comma-separated clips a call, as 1,8, for throughput"),

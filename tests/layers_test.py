@@ -25,8 +25,8 @@ FLOORS = (
 # They take plain arguments, so that each can be used without the rest.
 WITHOUT_CONFIG = ("model", "diffusion", "pose")
 # Not installed with the package: imported where used, inside `try`.
-OPTIONAL = ("jax_cuda", "torch", "av", "onnxruntime", "h5py", "ray")
-OPTIONAL += ("gradio", "uvicorn", "fastapi")
+OPTIONAL = ("jax_cuda", "torch", "av", "onnxruntime", "onnx", "jax2onnx")
+OPTIONAL += ("h5py", "ray", "gradio", "uvicorn", "fastapi")
 # They may import by name in a function: the command imports the verb that was
 # asked for, the package its API once somebody wants it, so that both start
 # fast; the doctor tells of what cannot be imported.

@@ -43,6 +43,19 @@ def alpha_bar(
   return jnp.interp(time * steps, np.arange(steps + 1.0), table)
 
 
+def alpha_bar_of_sums(
+  time: Float[Array, ""], *, schedule: str = "cosine", steps: int = 1000
+) -> Float[Array, ""]:
+  """`alpha_bar` without a search for the place in the table.
+
+  Each entry counts as much as `time` is near it. For formats that know sums and
+  products but no search; the same but for rounding.
+  """
+  away = jnp.abs(time * steps - np.arange(steps + 1, dtype=np.float32))
+  near = jnp.maximum(1 - away, np.float32(0))
+  return (near * _table(schedule, steps).astype(np.float32)).sum()
+
+
 def log_snr(
   time: Float[Array, "*b"], *, schedule: str = "cosine", steps: int = 1000
 ) -> Float[Array, "*b"]:

@@ -60,6 +60,18 @@ def ddim_step(
     process.alpha_bar(t, schedule=spec.schedule, steps=spec.steps)
     for t in times
   )
+  return moved(xt, heatmaps, (kept, kept_next), noise, spec)
+
+
+def moved(
+  xt: Float[Array, "b y x k"],
+  heatmaps: Float[Array, "b y x k"],
+  shares: tuple[Float[Array, ""], Float[Array, ""]],
+  noise: Float[Array, "b y x k"] | None,
+  spec: Process,
+) -> Float[Array, "b y x k"]:
+  """What `ddim_step` gives, from alpha_bar at both of its times."""
+  kept, kept_next = shares
   x0 = process.to_signal(jnp.clip(heatmaps, 0, 1), spec.signal_scale)
   direction = process.noise_of(xt, x0, kept)
   sigma = spec.eta * jnp.sqrt(
@@ -68,8 +80,8 @@ def ddim_step(
     / jnp.maximum(1 - kept, 1e-12)
   )
   rest = jnp.sqrt(jnp.maximum(1 - kept_next - sigma**2, 0))
-  moved = jnp.sqrt(kept_next) * x0 + rest * direction
-  return moved if noise is None else moved + sigma * noise
+  result = jnp.sqrt(kept_next) * x0 + rest * direction
+  return result if noise is None else result + sigma * noise
 
 
 def extrapolated(

@@ -17,6 +17,7 @@ OPTIONAL = {
   "onnxruntime": "pip install 'diffpose-jax[detect]', for a detector of people",
   "h5py": "pip install 'diffpose-jax[hdf5]', for poses as HDF5",
   "gradio": "pip install 'diffpose-jax[webdemo]', for the demo page",
+  "jax2onnx": "pip install 'diffpose-jax[onnx]', for export --onnx",
   "torch": "",
   "tensorflow": "",
 }

@@ -1,12 +1,8 @@
 """The verb `export`: the network as programs that run without this package."""
 
-import contextlib
-import hashlib
-import json
 import pathlib
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -16,56 +12,47 @@ from jax import export as jax_export
 
 from diffpose_jax import config as config_lib
 from diffpose_jax.diffusion import sampler
-from diffpose_jax.evaluation import pack
+from diffpose_jax.evaluation import export_folder, export_onnx, pack
 from diffpose_jax.inference import bundle, network, pack_file, run_bundle
 from diffpose_jax.inference import estimator as estimator_lib
 from diffpose_jax.inference import sampling as sampling_lib
 
 
-def main(*, weights: pathlib.Path, out: pathlib.Path) -> pack.Loss:
+def main(
+  *, weights: pathlib.Path, out: pathlib.Path, onnx: bool = False
+) -> pack.Loss:
   """Writes a bundle, and prints how far its poses are from the network's.
 
   Args:
     weights: workdir of a training run, or a packed file.
     out: folder of the bundle, which must not be there yet.
+    onnx: write ONNX files instead, see `export_onnx`.
 
   Raises:
-    ValueError: there is something at `out`, or the weights are a bundle.
+    ValueError: there is something at `out`, the weights are a bundle, or their
+      network cannot be exported.
   """
-  if out.exists():
-    raise ValueError(f"{out}: is there already; give another --out")
-  if bundle.is_one(weights):
-    raise ValueError(f"{weights}: is a bundle already; copy it")
+  export_folder.check(weights, out)
+  if onnx:
+    return export_onnx.write(weights, out)
   live = estimator_lib.Estimator.load(weights)
-  with _whole(out) as folder:
+  with export_folder.whole(out) as folder:
     packed = pack.pack(live, weights, folder / pack_file.WEIGHTS, "float32")
     pack_file.write(packed)
     for name, program in _programs(live).items():
       bundle.file(folder, name).write_bytes(program)
     shutil.copyfile(run_bundle.__file__, folder / bundle.RUNNER)
-    _describe(live, folder)
+    about = {
+      "format": bundle.FORMAT,
+      "version": bundle.VERSION,
+      "platforms": bundle.PLATFORMS,
+    }
+    export_folder.describe(live, folder / pack_file.BUNDLE, about)
   exported = estimator_lib.Estimator.load(out)
-  files = sorted(out.iterdir())
-  print(f"written: {out}, for {', '.join(bundle.PLATFORMS)}")
-  for path in files:
-    print(f"  {path.name}, {path.stat().st_size / 1e6:.2f} MB")
+  export_folder.tell(out, f"for {', '.join(bundle.PLATFORMS)}")
   loss = pack.compare(live, exported)
   print(f"drift from the network: {loss}")
   return loss
-
-
-@contextlib.contextmanager
-def _whole(out: pathlib.Path) -> Iterator[pathlib.Path]:
-  """A folder that takes the name `out` at the end, or goes."""
-  out.parent.mkdir(parents=True, exist_ok=True)
-  part = pathlib.Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-  try:
-    yield part
-    part.chmod(0o755)
-    part.rename(out)
-  except BaseException:
-    shutil.rmtree(part, ignore_errors=True)
-    raise
 
 
 def _programs(live: estimator_lib.Estimator) -> dict[str, bytes]:
@@ -73,12 +60,7 @@ def _programs(live: estimator_lib.Estimator) -> dict[str, bytes]:
 
   Raises ValueError for a network whose steps need more than a bundle's take.
   """
-  if live.config.model.self_condition:
-    raise ValueError(
-      "model.self_condition: a step of such a network takes the heatmaps of "
-      "the step before, which the programs of a bundle do not; it cannot be "
-      "exported"
-    )
+  export_folder.check_steps(live.config)
   config = config_lib.copy(live.config)
   config.model.attention = "plain"  # other ways are of one platform
   config.model.dtype = str(network.compute_dtype(live.config))
@@ -127,44 +109,3 @@ def _programs(live: estimator_lib.Estimator) -> dict[str, bytes]:
 
 def _like(leaf: Any, shape: tuple) -> jax.ShapeDtypeStruct:
   return jax.ShapeDtypeStruct(shape, leaf.dtype)
-
-
-def _describe(live: estimator_lib.Estimator, folder: pathlib.Path) -> None:
-  """Writes `bundle.json`, last, since it makes the folder a bundle."""
-  config: Any = live.config
-  frames, noisy, _ = network.inputs(config, live.skeleton, 1)
-  diffusion = config.diffusion
-  about = {
-    "format": bundle.FORMAT,
-    "version": bundle.VERSION,
-    "jax": jax.__version__,
-    "platforms": bundle.PLATFORMS,
-    # The weights have one of their own within, for `calibrate` may add to them.
-    "sha256": {
-      path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-      for path in sorted(folder.iterdir())
-      if path.name != pack_file.WEIGHTS
-    },
-    "weights_sha256": live.weights_hash,
-    "training_step": live.step,
-    "joints": live.skeleton.joints,
-    "joint_pairs": live.skeleton.flip,
-    "frames": frames.shape[1:],  # uint8 RGB; the key frame is the middle one
-    "box_enlarged": config.data.enlarge,
-    "normalisation": "in the programs: (frames / 255 - mean) / std of ImageNet",
-    "heatmaps": noisy.shape[1:],
-    "stride": config.model.patch / 4,  # crop pixels of a heatmap's pixel
-    "decode": config.evaluate.decode,
-    "diffusion": {
-      "schedule": diffusion.schedule,
-      "steps": diffusion.steps,
-      "signal_scale": diffusion.signal_scale,
-    },
-    "sampling": {
-      "steps": live.options.steps,
-      "samples": live.options.samples,
-    },
-    "dtype": str(network.compute_dtype(config)),
-  }
-  path = folder / pack_file.BUNDLE
-  path.write_text(json.dumps(about, indent=1) + "\n", "utf-8")

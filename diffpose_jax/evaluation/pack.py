@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -72,11 +73,11 @@ def main(
   print(f"weights: SHA-256 {after.weights_hash}")
   print(f"of: SHA-256 {before.weights_hash}, float32")
   after = before.with_params(after.params)  # in the program compiled already
-  loss = compare(before, after)
-  print(f"loss: {loss}")
+  lost = compare(before, after)
+  print(f"loss: {lost}")
   if given:
     _evaluate(weights, before, after, dtype, evaluate.Source(**given))
-  return loss
+  return lost
 
 
 def pack(
@@ -122,17 +123,24 @@ def compare(
   """How far the poses of two estimators differ on rendered people."""
   people = rendered(before.config)
   noise = np.zeros(len(people), np.uint32)
-  a, b = (crops.estimate(one, people, noise) for one in (before, after))
+  found = (crops.estimate(one, people, noise) for one in (before, after))
+  return loss(people, *found)
+
+
+def loss(
+  people: Sequence[crops.Crop], before: crops.People, after: crops.People
+) -> Loss:
+  """How far two poses of each of these people differ."""
   side = np.array(
     [np.max(person.box[2:] - person.box[:2]) for person in people]
   )
-  away = np.linalg.norm(a.joints - b.joints, axis=-1)
+  away = np.linalg.norm(before.joints - after.joints, axis=-1)
   return Loss(
     people=len(people),
     joints=float(away.max()),
     mean=float(away.mean()),
     share=float((away / side[:, None]).max()),
-    scores=float(np.abs(a.scores - b.scores).max()),
+    scores=float(np.abs(before.scores - after.scores).max()),
   )
 
 

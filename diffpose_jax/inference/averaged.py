@@ -42,6 +42,11 @@ def find(weights: pathlib.Path) -> Origin:
 
   Raises ValueError where the place holds none, or the file is not as written.
   """
+  if (weights / pack_file.ONNX).is_file():
+    raise ValueError(
+      f"{weights}: ONNX files, which the run.py in that folder runs; give the "
+      "weights that they were exported from"
+    )
   if pack_file.is_one(weights):
     file = pack_file.read(weights)
     return Origin(weights, file.config, file.skeleton, file)

@@ -24,6 +24,8 @@ _LOCAL = (
 )
 # A bundle of `export` is a folder with such a file in it.
 BUNDLE, WEIGHTS = "bundle.json", f"weights{packed.SUFFIX}"
+# One of `export --onnx` has this one, and no weights to read.
+ONNX = "onnx.json"
 _BOXES = ("gt", "prepared")
 _REQUIRED = ("config", "skeleton", "step", "dtype", "packed_from_sha256")
 _CALIBRATION = "calibration"
