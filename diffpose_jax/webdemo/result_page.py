@@ -22,7 +22,6 @@ _KINDS = {  # by ending, the longer first
   ".webm": "the video with poses drawn in",
   ".html": "the viewer page, in one file",
 }
-_EMPTY = (232, 234, 238)  # of a strip, where nobody is
 
 
 def of(done: job.Done, base: str) -> str:
@@ -113,16 +112,16 @@ def _row(joint: dict[str, Any]) -> str:
   )
 
 
-def strip(sure: Sequence[float | None]) -> UInt8[np.ndarray, "1 n 3"]:
-  """A pixel for each frame: dark is 0, bright is 1, grey is nobody."""
+def strip(sure: Sequence[float | None]) -> UInt8[np.ndarray, "1 n 4"]:
+  """A pixel for each frame: dark is 0, bright is 1, transparent is nobody."""
   known = np.array([value is not None for value in sure])
   values = np.array([value or 0.0 for value in sure])
   grey = np.round(255 * np.clip(values, 0, 1)).astype(np.uint8)[None]
   colours = cv2.applyColorMap(grey, cv2.COLORMAP_VIRIDIS)[..., ::-1].copy()
-  colours[:, ~known] = _EMPTY
-  return colours
+  alpha = np.where(known, 255, 0).astype(np.uint8)[None, :, None]
+  return np.concatenate([colours, alpha], axis=-1)
 
 
-def _png(picture: UInt8[np.ndarray, "1 n 3"]) -> bytes:
-  _, data = cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]))
+def _png(picture: UInt8[np.ndarray, "1 n 4"]) -> bytes:
+  _, data = cv2.imencode(".png", picture[..., [2, 1, 0, 3]])
   return data.tobytes()
