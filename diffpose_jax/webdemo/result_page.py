@@ -76,11 +76,11 @@ def _uncertainty(people: Sequence[dict[str, Any]]) -> str:
   words = (
     "The chance that the joint is within half a head of the truth, the error "
     "that half of the errors stay below, and the chance over time: yellow is "
-    "1, blue is 0, grey where the person is not there."
+    "1, violet is 0, grey where the person is not there."
     if known
     else "Not calibrated: the raw spread, which ranks joints and is no "
     "probability. The error that half of the errors stay below, and over time: "
-    "yellow is none, blue a tenth of the person's size or more, grey where the "
+    "yellow is none, violet a tenth of the person's size or more, grey where the "
     "person is not there."
   )
   return f"<p>{words}</p>{''.join(_table(person) for person in people)}"
