@@ -22,7 +22,6 @@ _KINDS = {  # by ending, the longer first
   ".webm": "the video with poses drawn in",
   ".html": "the viewer page, in one file",
 }
-_EMPTY = (232, 234, 238)  # of a strip, where nobody is
 
 
 def of(done: job.Done, base: str) -> str:
@@ -77,11 +76,11 @@ def _uncertainty(people: Sequence[dict[str, Any]]) -> str:
   words = (
     "The chance that the joint is within half a head of the truth, the error "
     "that half of the errors stay below, and the chance over time: yellow is "
-    "1, blue is 0, grey where the person is not there."
+    "1, violet is 0, grey where the person is not there."
     if known
     else "Not calibrated: the raw spread, which ranks joints and is no "
     "probability. The error that half of the errors stay below, and over time: "
-    "yellow is none, blue a tenth of the person's size or more, grey where the "
+    "yellow is none, violet a tenth of the person's size or more, grey where the "
     "person is not there."
   )
   return f"<p>{words}</p>{''.join(_table(person) for person in people)}"
@@ -113,16 +112,16 @@ def _row(joint: dict[str, Any]) -> str:
   )
 
 
-def strip(sure: Sequence[float | None]) -> UInt8[np.ndarray, "1 n 3"]:
-  """A pixel for each frame: dark is 0, bright is 1, grey is nobody."""
+def strip(sure: Sequence[float | None]) -> UInt8[np.ndarray, "1 n 4"]:
+  """A pixel for each frame: dark is 0, bright is 1, transparent is nobody."""
   known = np.array([value is not None for value in sure])
   values = np.array([value or 0.0 for value in sure])
   grey = np.round(255 * np.clip(values, 0, 1)).astype(np.uint8)[None]
   colours = cv2.applyColorMap(grey, cv2.COLORMAP_VIRIDIS)[..., ::-1].copy()
-  colours[:, ~known] = _EMPTY
-  return colours
+  alpha = np.where(known, 255, 0).astype(np.uint8)[None, :, None]
+  return np.concatenate([colours, alpha], axis=-1)
 
 
-def _png(picture: UInt8[np.ndarray, "1 n 3"]) -> bytes:
-  _, data = cv2.imencode(".png", np.ascontiguousarray(picture[..., ::-1]))
+def _png(picture: UInt8[np.ndarray, "1 n 4"]) -> bytes:
+  _, data = cv2.imencode(".png", picture[..., [2, 1, 0, 3]])
   return data.tobytes()

@@ -45,6 +45,8 @@ def of_file(path: pathlib.Path, *, most: int = MOST) -> list[Person]:
   seen = collections.Counter(
     person.track_id for frame in frames for person in frame.people
   )
+  if len(seen) > 1:
+    seen.pop(-1, None)  # those whom the tracker knew nowhere else
   # Those who are in as many frames by their numbers.
   tracks = sorted(seen, key=lambda track: (-seen[track], track))[:most]
   return [_person(head, frames, track) for track in tracks]

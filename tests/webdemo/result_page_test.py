@@ -70,11 +70,11 @@ def test_joints_have_their_numbers():
   assert "There is nobody" in result_page.of(done(uncertainty=()), "/made/x")
 
 
-def test_strips_are_dark_bright_and_grey():
+def test_strips_are_dark_bright_and_transparent():
   pixels = result_page.strip([0.0, 1.0, None])
-  assert pixels.shape == (1, 3, 3)
+  assert pixels.shape == (1, 3, 4)
   assert pixels[0, 0].sum() < pixels[0, 1].sum()
-  np.testing.assert_array_equal(pixels[0, 2], (232, 234, 238))
+  np.testing.assert_array_equal(pixels[..., 3], [[255, 255, 0]])
 
 
 @pytest.mark.parametrize("bad", ['"><img src=x>', "<script>alert(1)</script>"])

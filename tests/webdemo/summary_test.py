@@ -79,5 +79,11 @@ def test_those_in_most_frames_come_first(tmp_path):
   assert [one.frames for one in found] == [6, 5, 4, 3]
 
 
+def test_who_is_known_nowhere_else_does_not_count(tmp_path):
+  frames = [[person(-1)], [person(-1), person(5)], [person(-1)]]
+  assert [one.track for one in people(tmp_path, frames)] == [5]
+  assert [one.track for one in people(tmp_path, [[person(-1)]])] == [-1]
+
+
 def test_nobody(tmp_path):
   assert people(tmp_path, [[], []]) == []
