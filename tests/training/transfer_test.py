@@ -55,8 +55,8 @@ def test_each_joint_behaves_as_the_one_of_its_name(target):
     at = [skeleton.index(name) for name in shared]
     noisy[..., at] = noise
     inputs = (jnp.asarray(value) for value in (frames, noisy, time))
-    model = network.build_model(config, skeleton)
-    return np.asarray(model.apply({"params": params}, *inputs))[..., at]
+    apply = jax.jit(network.build_model(config, skeleton).apply)
+    return np.asarray(apply({"params": params}, *inputs))[..., at]
 
   np.testing.assert_allclose(
     run(target, new), run(POSETRACK, old), rtol=1e-3, atol=1e-3
