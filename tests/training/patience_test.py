@@ -119,7 +119,7 @@ FOUND = {2: 10.0, 4: 20.0, 6: 20.25, 8: 20.125, 10: 50.0, 12: 60.0}
 
 
 @pytest.fixture
-def validations(monkeypatch):
+def validations(monkeypatch, compiled_once):
   """The validations of a run, whose AP is that of `FOUND`."""
   asked = []
 

@@ -56,27 +56,6 @@ def _train(root, folder, **changes):
     train.train(config=config, workdir=str(folder))
 
 
-_REAL = train.compiled_step
-
-
-@pytest.fixture(scope="module")
-def programs():
-  return {}
-
-
-@pytest.fixture(autouse=True)
-def compiled_once(monkeypatch, programs):
-  """The step of a config is traced for one test and used by the others."""
-
-  def compiled_step(config, *given):
-    key = config.to_json_best_effort(sort_keys=True)
-    if key not in programs:
-      programs[key] = _REAL(config, *given)
-    return programs[key]
-
-  monkeypatch.setattr(train, "compiled_step", compiled_step)
-
-
 @pytest.fixture(scope="module")
 def whole(root, tmp_path_factory):
   """A run of five steps that went on to eight, with all its checkpoints."""
@@ -88,7 +67,7 @@ def whole(root, tmp_path_factory):
 
 
 @pytest.fixture
-def run(whole, tmp_path):
+def run(whole, compiled_once, tmp_path):
   """A copy of it that a test may change."""
   return shutil.copytree(whole, tmp_path / "run")
 
@@ -129,7 +108,7 @@ class _Kill(Exception):  # noqa: N818
 
 
 def test_a_step_is_in_the_ledger_before_its_checkpoint(
-  root, tmp_path, monkeypatch
+  root, compiled_once, tmp_path, monkeypatch
 ):
   """A run that is killed right after a save goes on after that step."""
   real = train.pipeline.train_batches
@@ -161,7 +140,9 @@ def test_a_step_is_in_the_ledger_before_its_checkpoint(
     (["--step=8", "--since=1"], "8 steps after 0, up to 8, are bit for bit"),
   ],
 )
-def test_a_run_is_repeated_bit_for_bit(whole, capsys, flags, told):
+def test_a_run_is_repeated_bit_for_bit(
+  whole, compiled_once, capsys, flags, told
+):
   before = _content(whole)
   code, lines = _replayed(capsys, whole, *flags)
   assert code == 0, lines
@@ -225,9 +206,11 @@ def test_one_bit_of_the_metrics_is_found(run, capsys):
   assert "in metrics.jsonl" in lines[-2] and "1 ulps apart" in lines[-2]
 
 
-def test_other_code_is_found_and_called_drift(run, capsys, monkeypatch):
+def test_other_code_is_found_and_called_drift(
+  run, compiled_once, capsys, monkeypatch
+):
   real = step_lib.loss_sum
-  monkeypatch.setattr(train, "compiled_step", _REAL)
+  monkeypatch.setattr(train, "compiled_step", compiled_once)
   monkeypatch.setattr(
     step_lib, "loss_sum", lambda *given: real(*given) * np.float32(1 + 1e-7)
   )

@@ -276,7 +276,7 @@ def _bits(state):
 
 
 @pytest.fixture
-def faults(monkeypatch):
+def faults(monkeypatch, compiled_once):
   """What to do to (state, batch) before a step; and what was not kept.
 
   The run is not evaluated.
