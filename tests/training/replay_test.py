@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+import tiny
 
 from diffpose_jax import config as config_lib
 from diffpose_jax import main
@@ -15,28 +16,15 @@ from diffpose_jax.training import ledger, log, replay, train
 from diffpose_jax.training import step as step_lib
 from diffpose_jax.weights import seal, steps
 
-TINY = {  # with all that is random in training
-  "data.size": (32, 24),
-  "data.span": 1,
-  "data.threads": 1,
-  "model.size": "cpu",
-  "model.patch": 8,
-  "model.stem": "conv",
-  "model.strl_depth": 1,
-  "model.decoder_width": 8,
-  "model.heatmap_width": 4,
-  "model.scales": 1,
+TINY = tiny.RUN | {  # with all that is random in training
   "model.drop_path": 0.1,
   "augment.colour": 0.3,
   "augment.shift": 0.05,
   "augment.erase_probability": 0.5,
-  "train.batch": 8,
-  "train.warmup": 2,
   "train.log_every": 2,
   "train.self_aligned": 0.5,
   "train.evaluate_every": 100,
   "train.checkpoint_every": 3,
-  "evaluate.batch": 8,
   "evaluate.steps": 1,
   "evaluate.samples": 1,
 }

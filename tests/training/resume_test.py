@@ -12,6 +12,7 @@ import time
 import jax
 import numpy as np
 import pytest
+import tiny
 
 from diffpose_jax import config as config_lib
 from diffpose_jax import main
@@ -23,23 +24,9 @@ from diffpose_jax.training import start as start_lib
 from diffpose_jax.weights import checkpoint, seal
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
-TINY = {  # with all that is random in training
-  "data.size": (32, 24),
-  "data.span": 1,
-  "data.threads": 1,
-  "model.size": "cpu",
-  "model.patch": 8,
-  "model.stem": "conv",
-  "model.strl_depth": 1,
-  "model.decoder_width": 8,
-  "model.heatmap_width": 4,
-  "model.scales": 1,
+TINY = tiny.RUN | {  # with all that is random in training
   "model.drop_path": 0.1,
   "augment.colour": 0.3,
-  "train.batch": 8,
-  "train.warmup": 2,
-  "train.log_every": 1,
-  "evaluate.batch": 8,
   "evaluate.steps": 1,
   "evaluate.samples": 1,
 }

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import tiny
 
 from diffpose_jax import config as config_lib
 from diffpose_jax.diffusion import process
@@ -18,15 +19,7 @@ from diffpose_jax.training import step as step_lib
 
 
 def _config():
-  config = config_lib.default()
-  config.data.size = (32, 24)
-  config.data.span = 1
-  config.model.size = "cpu"
-  config.model.stem = "conv"
-  config.model.patch = 8
-  config.model.strl_depth = 1
-  config.model.decoder_width = 16
-  config.model.heatmap_width = 8
+  config = tiny.config()
   config.train.batch = 8
   config.train.learning_rate = 1e-2
   config.train.warmup = 0
