@@ -12,7 +12,6 @@ below it come late.
 import functools
 import getpass
 import importlib.metadata
-import importlib.util
 import os
 import pathlib
 import signal
@@ -31,13 +30,14 @@ for _flag, _value in _FLAGS.items():
       os.environ.get("XLA_FLAGS", "") + f" {_flag}={_value}"
     ).strip()
 
+import chromium
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny
 from absl import flags
 
-from diffpose_jax import config as config_lib
 from diffpose_jax.inference import network
 from diffpose_jax.inference import workdir as run_folder
 from diffpose_jax.pose import skeleton
@@ -54,7 +54,7 @@ jax.config.update(
   "jax_compilation_cache_dir",
   os.path.join(tempfile.gettempdir(), f"diffpose_jax-xla-{getpass.getuser()}"),
 )
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.25)
 
 # A shell makes what it starts in the background deaf to Ctrl-C, and that is
 # inherited: what the tests start must hear it.
@@ -86,20 +86,9 @@ def shared_data():
   return root
 
 
-def _chromium():
-  """The module beside this one, which is not part of the package."""
-  path = pathlib.Path(__file__).with_name("chromium.py")
-  spec = importlib.util.spec_from_file_location("chromium", path)
-  assert spec is not None and spec.loader is not None
-  module = importlib.util.module_from_spec(spec)
-  spec.loader.exec_module(module)
-  return module
-
-
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory):
   """A headless Chromium; skips the test where there is none."""
-  chromium = _chromium()
   if chromium.PATH is None:
     pytest.skip("no Chromium on PATH")
   found = chromium.Browser(tmp_path_factory.mktemp("chromium"))
@@ -111,17 +100,7 @@ def browser(tmp_path_factory):
 def tiny_run(tmp_path_factory):
   """Workdir of a run of random weights, step 7; joints spread over the crop."""
   folder = tmp_path_factory.mktemp("tiny") / "run"
-  config = config_lib.default()
-  config.data.name = "synthetic"
-  config.data.root = "/some/where"
-  config.data.size = (32, 24)
-  config.data.span = 1
-  config.model.size = "cpu"
-  config.model.stem = "conv"
-  config.model.patch = 8
-  config.model.strl_depth = 1
-  config.model.decoder_width = 16
-  config.model.heatmap_width = 8
+  config = tiny.config(data__name="synthetic", data__root="/some/where")
   config.evaluate.batch = 8
   config.evaluate.steps = 2
   config.evaluate.samples = 3

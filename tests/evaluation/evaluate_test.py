@@ -7,8 +7,8 @@ import cv2
 import jax
 import numpy as np
 import pytest
+import tiny
 
-from diffpose_jax import config as config_lib
 from diffpose_jax import main
 from diffpose_jax.data import annotations, manifest, prepare, prepared
 from diffpose_jax.data import instances as instances_lib
@@ -83,17 +83,7 @@ def root(tmp_path_factory):
 
 
 def _config(root):
-  config = config_lib.default()
-  config.data.root = str(root)
-  config.data.size = (32, 24)
-  config.data.span = 1
-  config.data.threads = 1
-  config.model.size = "cpu"
-  config.model.stem = "conv"
-  config.model.patch = 8
-  config.model.strl_depth = 1
-  config.model.decoder_width = 16
-  config.model.heatmap_width = 8
+  config = tiny.config(data__root=str(root), data__threads=1)
   config.evaluate.batch = 8
   config.evaluate.steps = 2
   config.evaluate.samples = 2

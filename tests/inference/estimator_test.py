@@ -8,9 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny
 
 from diffpose_jax import compile_cache
-from diffpose_jax import config as config_lib
 from diffpose_jax.diffusion import sampler
 from diffpose_jax.inference import adaptive, network
 from diffpose_jax.inference import estimator as estimator_lib
@@ -28,15 +28,7 @@ K = len(POSETRACK.joints)
 
 
 def _config():
-  config = config_lib.default()
-  config.data.size = (HEIGHT, WIDTH)
-  config.data.span = 1
-  config.model.size = "cpu"
-  config.model.stem = "conv"
-  config.model.patch = 8
-  config.model.strl_depth = 1
-  config.model.decoder_width = 16
-  config.model.heatmap_width = 8
+  config = tiny.config(data__size=(HEIGHT, WIDTH))
   config.evaluate.batch = 8
   config.evaluate.max_steps = 7
   return config
@@ -49,19 +41,7 @@ def config():
 
 @pytest.fixture(scope="module")
 def params(config):
-  """Random everywhere, so that no zero hides what a weight does."""
-  init = jax.jit(lambda key: network.init_params(config, POSETRACK, key))
-  leaves, tree = jax.tree.flatten(init(jax.random.key(0)))
-  rng = np.random.default_rng(0)
-  noisy = [
-    leaf + 0.1 * rng.standard_normal(leaf.shape).astype(np.float32)
-    for leaf in leaves
-  ]
-  params = jax.tree.unflatten(tree, noisy)
-  # Peaks between 0 and 1, where scores are not cut.
-  head = params["decoder"]["head"]
-  head["kernel"], head["bias"] = head["kernel"] / 50, head["bias"] / 10 + 0.3
-  return params
+  return tiny.params(config, POSETRACK, spread=50)
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny
 
 from diffpose_jax import config as config_lib
 from diffpose_jax.diffusion import sampler
@@ -22,15 +23,7 @@ SHAPE = (16, 12, K)
 
 @pytest.fixture(scope="module")
 def config():
-  config = config_lib.default()
-  config.data.size = (32, 24)
-  config.data.span = 1
-  config.model.size = "cpu"
-  config.model.stem = "conv"
-  config.model.patch = 8
-  config.model.strl_depth = 1
-  config.model.decoder_width = 16
-  config.model.heatmap_width = 8
+  config = tiny.config()
   config.model.self_condition = True
   config.train.start_weight = 1.0
   config.augment.colour = 0.0
@@ -40,17 +33,7 @@ def config():
 
 @pytest.fixture(scope="module")
 def params(config):
-  """Random everywhere, so that no zero hides what a weight does."""
-  init = jax.jit(lambda key: network.init_params(config, POSETRACK, key))
-  leaves, tree = jax.tree.flatten(init(jax.random.key(0)))
-  rng = np.random.default_rng(0)
-  params = jax.tree.unflatten(
-    tree,
-    [v + 0.1 * rng.standard_normal(v.shape).astype(np.float32) for v in leaves],
-  )
-  head = params["decoder"]["head"]
-  head["kernel"], head["bias"] = head["kernel"] / 50, head["bias"] / 10 + 0.3
-  return params
+  return tiny.params(config, POSETRACK, spread=50)
 
 
 @pytest.fixture(scope="module")

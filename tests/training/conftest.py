@@ -1,4 +1,4 @@
-"""A tiny data set in PoseTrack18's layout, for whole runs."""
+"""A tiny data set in PoseTrack18's layout, for whole runs, and their step."""
 
 import pathlib
 
@@ -8,8 +8,14 @@ import pytest
 
 from diffpose_jax.data import annotations
 from diffpose_jax.pose import skeleton
+from diffpose_jax.training import train
 
 SIZE = (71, 97)  # picture (height, width)
+# Keys of training of which its step knows nothing.
+NOT_OF_THE_STEP = (
+  *("steps", "evaluate_every", "checkpoint_every", "log_every"),
+  *("patience", "max_skipped"),
+)
 
 
 def _person(video: int, frame: int) -> annotations.Person:
@@ -68,3 +74,35 @@ def root(tmp_path_factory):
   _write_split(folder, "train", 6)
   _write_split(folder, "val", 3)
   return folder
+
+
+def _of_the_step(config, steps: int) -> str:
+  """All that a run's step is made from, as text."""
+  tree = config.to_dict()
+  for name in NOT_OF_THE_STEP:
+    del tree["train"][name]
+  data = {name: tree["data"][name] for name in ("size", "span")}
+  parts = {
+    name: tree[name]
+    for name in ("seed", "augment", "model", "diffusion", "train")
+  }
+  return repr((parts, data, steps))
+
+
+@pytest.fixture(scope="module")
+def compiled_once():
+  """The step of a config is traced for one run, and used by the others.
+
+  Gives what makes it otherwise.
+  """
+  real, programs = train.compiled_step, {}
+
+  def compiled_step(config, skeleton, mesh, steps, state):
+    key = _of_the_step(config, steps)
+    if key not in programs:
+      programs[key] = real(config, skeleton, mesh, steps, state)
+    return programs[key]
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(train, "compiled_step", compiled_step)
+    yield real

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny
 
 from diffpose_jax import config as config_lib
 from diffpose_jax import main
@@ -23,40 +24,19 @@ K = len(POSETRACK.joints)
 
 
 def _config(**changes):
-  config = config_lib.default()
-  config.data.size = (32, 24)
-  config.data.span = 1
-  config.model.size = "cpu"
-  config.model.stem = "conv"
-  config.model.patch = 8
-  config.model.strl_depth = 1
-  config.model.decoder_width = 16
-  config.model.heatmap_width = 8
-  config.model.scales = 1
+  config = tiny.config(model__scales=1)
   config.train.batch = 4
   config.train.warmup = 0
   config.train.weight_decay = 0.0
   config.evaluate.batch = 4
-  config.update_from_flattened_dict(
-    {key.replace("__", "."): value for key, value in changes.items()}
-  )
+  config.update_from_flattened_dict(tiny.keys(changes))
   return config
 
 
 @pytest.fixture(scope="module")
 def params():
-  """Random everywhere: its heatmaps depend on noise, as no zero hides it."""
-  init = jax.jit(lambda key: network.init_params(_config(), POSETRACK, key))
-  leaves, tree = jax.tree.flatten(init(jax.random.key(0)))
-  rng = np.random.default_rng(0)
-  noisy = [
-    leaf + 0.1 * rng.standard_normal(leaf.shape).astype(np.float32)
-    for leaf in leaves
-  ]
-  params = jax.tree.unflatten(tree, noisy)
-  head = params["decoder"]["head"]
-  head["kernel"], head["bias"] = head["kernel"] / 20, head["bias"] / 10 + 0.3
-  return params
+  """Its heatmaps depend on noise, as no zero hides it."""
+  return tiny.params(_config(), POSETRACK, spread=20)
 
 
 @pytest.fixture

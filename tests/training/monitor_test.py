@@ -7,6 +7,7 @@ import struct
 import cv2
 import numpy as np
 import pytest
+import tiny
 from tensorboardX.proto import event_pb2
 
 from diffpose_jax import config as config_lib
@@ -14,24 +15,10 @@ from diffpose_jax.benchmark import compiling
 from diffpose_jax.evaluation import evaluate
 from diffpose_jax.training import goodput, train
 
-TINY = {
-  "data.size": (32, 24),
-  "data.span": 1,
-  "data.threads": 1,
-  "model.size": "cpu",
-  "model.patch": 8,
-  "model.stem": "conv",
-  "model.strl_depth": 1,
-  "model.decoder_width": 8,
-  "model.heatmap_width": 4,
-  "model.scales": 1,
-  "train.batch": 8,
+TINY = tiny.RUN | {
   "train.steps": 7,
-  "train.warmup": 2,
-  "train.log_every": 1,
   "train.evaluate_every": 3,
   "train.pictures": 2,
-  "evaluate.batch": 8,
 }
 Run = collections.namedtuple("Run", ["folder", "first", "compiled", "out"])
 

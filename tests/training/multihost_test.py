@@ -4,6 +4,7 @@ import collections
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -61,6 +62,7 @@ def get_config():
   ]))
   return config
 """
+FLAGS = os.environ["XLA_FLAGS"]  # 8 devices, and how to compile fast
 _CACHE = "jax_compilation_cache_dir"  # the tests' own
 Ended = collections.namedtuple("Ended", ["code", "out", "error"])
 
@@ -75,8 +77,7 @@ class Command:
     (logs / "sitecustomize.py").write_text(START)
     self._logs = logs
     environment = os.environ | {
-      "XLA_FLAGS": f"--xla_force_host_platform_device_count={8 // hosts}"
-      " --xla_backend_optimization_level=0",
+      "XLA_FLAGS": re.sub("(?<=device_count=)8", str(8 // hosts), FLAGS),
       "JAX_PLATFORMS": "cpu",
       "JAX_COMPILATION_CACHE_DIR": str(getattr(jax.config, _CACHE)),
       "PYTHONPATH": f"{logs}:{REPO}",

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import tiny
 
 from diffpose_jax import config as config_lib
 from diffpose_jax.evaluation import evaluate, measure
@@ -92,25 +93,11 @@ def test_all_processes_are_told_what_the_first_one_finds(tmp_path, monkeypatch):
   assert told == [False, True]
 
 
-TINY = {
-  "data.size": (32, 24),
-  "data.span": 1,
-  "data.threads": 1,
-  "model.size": "cpu",
-  "model.patch": 8,
-  "model.stem": "conv",
-  "model.strl_depth": 1,
-  "model.decoder_width": 8,
-  "model.heatmap_width": 4,
-  "model.scales": 1,
+TINY = tiny.RUN | {
   "train.steps": 12,
-  "train.batch": 8,
-  "train.warmup": 2,
-  "train.log_every": 1,
   "train.evaluate_every": 2,
   "train.patience": 2,
   "train.min_gain": 0.5,
-  "evaluate.batch": 8,
   "evaluate.steps": 1,
   "evaluate.samples": 1,
 }
@@ -119,7 +106,7 @@ FOUND = {2: 10.0, 4: 20.0, 6: 20.25, 8: 20.125, 10: 50.0, 12: 60.0}
 
 
 @pytest.fixture
-def validations(monkeypatch):
+def validations(monkeypatch, compiled_once):
   """The validations of a run, whose AP is that of `FOUND`."""
   asked = []
 

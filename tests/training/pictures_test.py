@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny
 
-from diffpose_jax import config as config_lib
 from diffpose_jax.data import instances, pipeline, prepare, prepared
 from diffpose_jax.inference import colours, draw, estimator, network
 from diffpose_jax.inference import sampling as sampling_lib
@@ -18,29 +18,16 @@ _GAP = 4  # of `draw.tile`
 
 
 def _config(root, **changes):
-  config = config_lib.default()
-  config.update_from_flattened_dict(
-    {
+  return tiny.config(
+    tiny.RUN
+    | {
       "data.root": str(root),
-      "data.size": (32, 24),
-      "data.span": 1,
-      "data.threads": 1,
-      "model.size": "cpu",
-      "model.patch": 8,
-      "model.stem": "conv",
-      "model.strl_depth": 1,
-      "model.decoder_width": 8,
-      "model.heatmap_width": 4,
-      "model.scales": 1,
       "augment.colour": 0.5,
       "augment.erase_probability": 1.0,
-      "train.batch": 8,
       "train.pictures": 3,
-      "evaluate.batch": 8,
-    }
-    | {key.replace("__", "."): value for key, value in changes.items()}
+    },
+    **changes,
   )
-  return config
 
 
 @pytest.fixture(scope="module")

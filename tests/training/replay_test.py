@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
+import tiny
 
 from diffpose_jax import config as config_lib
 from diffpose_jax import main
@@ -15,28 +16,15 @@ from diffpose_jax.training import ledger, log, replay, train
 from diffpose_jax.training import step as step_lib
 from diffpose_jax.weights import seal, steps
 
-TINY = {  # with all that is random in training
-  "data.size": (32, 24),
-  "data.span": 1,
-  "data.threads": 1,
-  "model.size": "cpu",
-  "model.patch": 8,
-  "model.stem": "conv",
-  "model.strl_depth": 1,
-  "model.decoder_width": 8,
-  "model.heatmap_width": 4,
-  "model.scales": 1,
+TINY = tiny.RUN | {  # with all that is random in training
   "model.drop_path": 0.1,
   "augment.colour": 0.3,
   "augment.shift": 0.05,
   "augment.erase_probability": 0.5,
-  "train.batch": 8,
-  "train.warmup": 2,
   "train.log_every": 2,
   "train.self_aligned": 0.5,
   "train.evaluate_every": 100,
   "train.checkpoint_every": 3,
-  "evaluate.batch": 8,
   "evaluate.steps": 1,
   "evaluate.samples": 1,
 }
@@ -56,27 +44,6 @@ def _train(root, folder, **changes):
     train.train(config=config, workdir=str(folder))
 
 
-_REAL = train.compiled_step
-
-
-@pytest.fixture(scope="module")
-def programs():
-  return {}
-
-
-@pytest.fixture(autouse=True)
-def compiled_once(monkeypatch, programs):
-  """The step of a config is traced for one test and used by the others."""
-
-  def compiled_step(config, *given):
-    key = config.to_json_best_effort(sort_keys=True)
-    if key not in programs:
-      programs[key] = _REAL(config, *given)
-    return programs[key]
-
-  monkeypatch.setattr(train, "compiled_step", compiled_step)
-
-
 @pytest.fixture(scope="module")
 def whole(root, tmp_path_factory):
   """A run of five steps that went on to eight, with all its checkpoints."""
@@ -88,7 +55,7 @@ def whole(root, tmp_path_factory):
 
 
 @pytest.fixture
-def run(whole, tmp_path):
+def run(whole, compiled_once, tmp_path):
   """A copy of it that a test may change."""
   return shutil.copytree(whole, tmp_path / "run")
 
@@ -129,7 +96,7 @@ class _Kill(Exception):  # noqa: N818
 
 
 def test_a_step_is_in_the_ledger_before_its_checkpoint(
-  root, tmp_path, monkeypatch
+  root, compiled_once, tmp_path, monkeypatch
 ):
   """A run that is killed right after a save goes on after that step."""
   real = train.pipeline.train_batches
@@ -161,7 +128,9 @@ def test_a_step_is_in_the_ledger_before_its_checkpoint(
     (["--step=8", "--since=1"], "8 steps after 0, up to 8, are bit for bit"),
   ],
 )
-def test_a_run_is_repeated_bit_for_bit(whole, capsys, flags, told):
+def test_a_run_is_repeated_bit_for_bit(
+  whole, compiled_once, capsys, flags, told
+):
   before = _content(whole)
   code, lines = _replayed(capsys, whole, *flags)
   assert code == 0, lines
@@ -225,9 +194,11 @@ def test_one_bit_of_the_metrics_is_found(run, capsys):
   assert "in metrics.jsonl" in lines[-2] and "1 ulps apart" in lines[-2]
 
 
-def test_other_code_is_found_and_called_drift(run, capsys, monkeypatch):
+def test_other_code_is_found_and_called_drift(
+  run, compiled_once, capsys, monkeypatch
+):
   real = step_lib.loss_sum
-  monkeypatch.setattr(train, "compiled_step", _REAL)
+  monkeypatch.setattr(train, "compiled_step", compiled_once)
   monkeypatch.setattr(
     step_lib, "loss_sum", lambda *given: real(*given) * np.float32(1 + 1e-7)
   )

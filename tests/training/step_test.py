@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import tiny
 
 from diffpose_jax import config as config_lib
 from diffpose_jax.diffusion import process
@@ -18,15 +19,7 @@ from diffpose_jax.training import step as step_lib
 
 
 def _config():
-  config = config_lib.default()
-  config.data.size = (32, 24)
-  config.data.span = 1
-  config.model.size = "cpu"
-  config.model.stem = "conv"
-  config.model.patch = 8
-  config.model.strl_depth = 1
-  config.model.decoder_width = 16
-  config.model.heatmap_width = 8
+  config = tiny.config(model__scales=1)
   config.train.batch = 8
   config.train.learning_rate = 1e-2
   config.train.warmup = 0
@@ -59,6 +52,27 @@ def start():
   return config, optimiser, state.replace(params=params, ema=params)
 
 
+@pytest.fixture(scope="module")
+def step(start):
+  """The step of `start`, traced and compiled once for all tests."""
+  config, optimiser, _ = start
+  return jax.jit(step_lib.make_step(config, POSETRACK, optimiser))
+
+
+@pytest.fixture(scope="module")
+def apply(start):
+  """The network of `start` at clips, noisy heatmaps and times."""
+  config, _, state = start
+  model: Any = network.build_model(config, POSETRACK)
+  return functools.partial(jax.jit(model.apply), {"params": state.params})
+
+
+def _sum(config, state, batch):
+  """The loss that the step takes the gradient of, before the mean."""
+  loss = jax.jit(functools.partial(step_lib.loss_sum, config, POSETRACK))
+  return loss(state.params, jax.random.key(0), batch)
+
+
 def _noisy(config, keys, batch):
   """Targets, the same with noise, and times: the recipe, step by step."""
   target = step_lib.targets(config, batch)
@@ -79,21 +93,22 @@ def _mean_error(batch, predicted, target):
   return np.mean(errors)
 
 
-def test_loss_is_the_mean_over_labelled_joints_of_valid_clips(start):
-  config, optimiser, state = start
+def test_loss_is_the_mean_over_labelled_joints_of_valid_clips(
+  start, step, apply
+):
+  config, _, state = start
   batch = _batch()
   keys = step_lib.clip_keys(config, jnp.asarray(3), batch)
   target, noisy, time, _, _ = _noisy(config, keys, batch)
-  predicted = network.build_model(config, POSETRACK).apply(
-    {"params": state.params}, batch["frames"], noisy, time
-  )
-  step = jax.jit(step_lib.make_step(config, POSETRACK, optimiser))
+  predicted = apply(batch["frames"], noisy, time)
   _, metrics = step(state.replace(step=jnp.asarray(3, jnp.int32)), batch)
   expected = _mean_error(batch, predicted, target)
   np.testing.assert_allclose(metrics["loss"], expected, rtol=1e-5)
 
 
-def test_self_aligned_clips_are_noised_from_the_model_s_own_estimate(start):
+def test_self_aligned_clips_are_noised_from_the_model_s_own_estimate(
+  start, apply
+):
   config, _, state = start
   config = config_lib.copy(config)
   config.train.self_aligned = 0.5
@@ -101,11 +116,7 @@ def test_self_aligned_clips_are_noised_from_the_model_s_own_estimate(start):
   keys = step_lib.clip_keys(config, jnp.asarray(3), batch)
   target, noisy, time, noise, aligned = _noisy(config, keys, batch)
   assert 0 < aligned.sum() < 8
-  apply: Any = functools.partial(
-    network.build_model(config, POSETRACK).apply,
-    {"params": state.params},
-    batch["frames"],
-  )
+  apply = functools.partial(apply, batch["frames"])
   own = jnp.clip(apply(noise, jnp.ones(8)), 0, 1)
   again = process.add_noise(
     process.to_signal(own, 1.0), noise, process.alpha_bar(time)
@@ -113,31 +124,23 @@ def test_self_aligned_clips_are_noised_from_the_model_s_own_estimate(start):
   predicted = np.where(
     aligned[:, None, None, None], apply(again, time), apply(noisy, time)
   )
-  found = step_lib.loss_sum(
-    config, POSETRACK, state.params, jax.random.key(0), batch | {"key": keys}
-  )
+  found = _sum(config, state, batch | {"key": keys})
   count = int((batch["labelled"] & batch["valid"][:, None]).sum())
   expected = _mean_error(batch, predicted, target)
   np.testing.assert_allclose(found / count, expected, rtol=1e-4)
 
 
-def test_the_first_estimate_s_error_has_its_weight(start):
+def test_the_first_estimate_s_error_has_its_weight(start, apply):
   config, _, state = start
   config = config_lib.copy(config)
   config.train.start_weight = 3.0
   batch = _batch()
   keys = step_lib.clip_keys(config, jnp.asarray(3), batch)
   target, noisy, time, noise, _ = _noisy(config, keys, batch)
-  apply: Any = functools.partial(
-    network.build_model(config, POSETRACK).apply,
-    {"params": state.params},
-    batch["frames"],
-  )
+  apply = functools.partial(apply, batch["frames"])
   first = _mean_error(batch, apply(noise, jnp.ones(8)), target)
   later = _mean_error(batch, apply(noisy, time), target)
-  found = step_lib.loss_sum(
-    config, POSETRACK, state.params, jax.random.key(0), batch | {"key": keys}
-  )
+  found = _sum(config, state, batch | {"key": keys})
   count = int((batch["labelled"] & batch["valid"][:, None]).sum())
   expected = (later + 3 * first) / 4
   np.testing.assert_allclose(found / count, expected, rtol=1e-4)
@@ -172,14 +175,12 @@ def test_noise_is_a_function_of_seed_step_and_place():
   np.testing.assert_array_equal(a, data(keys(jnp.asarray(1), batch)))
 
 
-def test_accumulated_gradients_equal_the_large_batch(start):
+def test_accumulated_gradients_equal_the_large_batch(start, step):
   config, optimiser, state = start
   split = config_lib.copy(config)
   split.train.accumulate = 4
   batch = _batch()
-  whole, one = jax.jit(step_lib.make_step(config, POSETRACK, optimiser))(
-    state, batch
-  )
+  whole, one = step(state, batch)
   parts, four = jax.jit(step_lib.make_step(split, POSETRACK, optimiser))(
     state, batch
   )
@@ -193,14 +194,13 @@ def test_accumulated_gradients_equal_the_large_batch(start):
     np.testing.assert_allclose(a, b, atol=1e-6)
 
 
-def test_labels_outside_and_padding_do_not_matter(start):
-  config, optimiser, state = start
+def test_labels_outside_and_padding_do_not_matter(start, step):
+  state = start[2]
   batch = _batch()
   changed = {k: np.array(v) for k, v in batch.items()}
   changed["frames"][2] = 255 - changed["frames"][2]
   changed["joints"][~np.asarray(batch["labelled"])] = -999.0
   changed = jax.device_put(changed)
-  step = jax.jit(step_lib.make_step(config, POSETRACK, optimiser))
   (a, _), (b, _) = step(state, batch), step(state, changed)
   # Adam's first step is the sign of the gradient: compare what it keeps.
   for x, y in zip(
@@ -209,14 +209,13 @@ def test_labels_outside_and_padding_do_not_matter(start):
     np.testing.assert_allclose(x, y, atol=1e-8)
 
 
-def test_a_clip_without_a_joint_in_the_crop_adds_nothing(start):
-  config, optimiser, state = start
+def test_a_clip_without_a_joint_in_the_crop_adds_nothing(start, step):
+  state = start[2]
   batch = {k: np.array(v) for k, v in _batch().items()}
   batch["labelled"][5] = False
   batch["joints"][5] = 0.0
   other = {k: v.copy() for k, v in batch.items()}
   other["frames"][5] = 255 - other["frames"][5]
-  step = jax.jit(step_lib.make_step(config, POSETRACK, optimiser))
   a, found = step(state, jax.device_put(batch))
   b, same = step(state, jax.device_put(other))
   assert np.isfinite(found["loss"]) and found["loss"] == same["loss"]
@@ -229,10 +228,8 @@ def test_a_clip_without_a_joint_in_the_crop_adds_nothing(start):
   assert none["loss"] == 0 and none["gradient_norm"] == 0
 
 
-def test_loss_falls_on_one_batch(start):
-  config, _, state = start
-  optimiser = optim.optimiser(config.train, 100)
-  step = jax.jit(step_lib.make_step(config, POSETRACK, optimiser))
+def test_loss_falls_on_one_batch(start, step):
+  state = start[2]
   losses = []
   for _ in range(30):
     state, metrics = step(state, _batch())
@@ -240,41 +237,14 @@ def test_loss_falls_on_one_batch(start):
   assert np.mean(losses[-5:]) < 0.5 * losses[0]
 
 
-def test_steady_state_compiles_once_and_moves_nothing_by_itself(start):
-  config, optimiser, state = start
-  traces = []
-  inner = step_lib.make_step(config, POSETRACK, optimiser)
-
-  def counted(state, batch):
-    traces.append(1)
-    return inner(state, batch)
-
-  step = jax.jit(counted, donate_argnums=0)
-  state = jax.tree.map(jnp.copy, state)
+def test_steady_state_compiles_once_and_moves_nothing_by_itself(start, step):
+  state, _ = step(start[2], _batch())
+  programs = step._cache_size()
   with jax.transfer_guard("disallow"):
     for i in range(4):
       state, metrics = step(state, _batch(seed=i))
-  assert len(traces) == 1
-  assert int(state.step) == 4 and np.isfinite(float(metrics["loss"]))
-
-
-def test_devices_share_a_batch_without_changing_the_result(start):
-  config, optimiser, state = start
-  step = step_lib.make_step(config, POSETRACK, optimiser)
-  mesh = jax.make_mesh((8,), ("data",), (jax.sharding.AxisType.Auto,))
-  spread = jax.NamedSharding(mesh, jax.P("data"))
-  one_state, one = jax.jit(step)(state, _batch())
-  many_state, many = jax.jit(step)(
-    jax.device_put(state, jax.NamedSharding(mesh, jax.P())),
-    jax.device_put(_batch(), spread),
-  )
-  np.testing.assert_allclose(one["loss"], many["loss"], rtol=1e-5)
-  for a, b in zip(
-    jax.tree.leaves(one_state.optimiser),
-    jax.tree.leaves(many_state.optimiser),
-    strict=True,
-  ):
-    np.testing.assert_allclose(a, b, atol=1e-6)
+  assert step._cache_size() == programs
+  assert int(state.step) == 5 and np.isfinite(float(metrics["loss"]))
 
 
 def test_average_follows_the_weights():

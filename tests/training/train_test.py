@@ -84,7 +84,7 @@ Run = collections.namedtuple("Run", ["folder", "config", "result", "compiled"])
 
 
 @pytest.fixture(scope="module")
-def whole(root, tmp_path_factory):
+def whole(root, compiled_once, tmp_path_factory):
   """A run that nothing interrupted."""
   folder = tmp_path_factory.mktemp("whole")
   config = _config(root)
@@ -141,8 +141,11 @@ def _not_evaluated(monkeypatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def resumed(root, tmp_path_factory):
-  """The same run, stopped in steps 2 and 4, killed in steps 1 and 6."""
+def resumed(root, whole, tmp_path_factory):
+  """The same run, stopped in steps 2 and 4, killed in steps 1 and 6.
+
+  Its step is that of `whole`.
+  """
   folder = tmp_path_factory.mktemp("resumed")
   config = _config(root)
   run = functools.partial(train.train, config=config, workdir=str(folder))
@@ -408,7 +411,9 @@ def _arguments(workdir, *more):
   return ["--config=configs/pt18.py", f"--workdir={workdir}", *sizes, *more]
 
 
-def test_the_command_trains_resumes_and_evaluates(root, tmp_path, capsys):
+def test_the_command_trains_resumes_and_evaluates(
+  root, compiled_once, tmp_path, capsys
+):
   data = f"--config.data.root={root}"
   # Once with six steps: the program of the other tests, in JAX's cache.
   assert main.main(_arguments(tmp_path, data, "--config.train.steps=2")) == 0

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny
 
-from diffpose_jax import config as config_lib
 from diffpose_jax.inference import network
 from diffpose_jax.pose.skeleton import COCO, POSETRACK, Skeleton
 from diffpose_jax.training import transfer
@@ -15,19 +15,6 @@ from diffpose_jax.training import transfer
 ONE = Skeleton(
   "one", ("right_ankle", "tail"), (), (), (), (), (0, 1), (), (1.0, 1.0)
 )
-
-
-def _config():
-  config = config_lib.default()
-  config.data.size = (32, 24)
-  config.data.span = 1
-  config.model.size = "cpu"
-  config.model.stem = "conv"
-  config.model.patch = 8
-  config.model.strl_depth = 1
-  config.model.decoder_width = 16
-  config.model.heatmap_width = 8
-  return config
 
 
 def _random(config, skeleton, seed):
@@ -40,7 +27,7 @@ def _random(config, skeleton, seed):
 @pytest.mark.parametrize("target", [COCO, ONE])
 def test_each_joint_behaves_as_the_one_of_its_name(target):
   """Heatmaps of the carried joints, where the others see nothing."""
-  config = _config()
+  config = tiny.config()
   old, fresh = _random(config, POSETRACK, 1), _random(config, target, 2)
   new = transfer.to_skeleton(config, POSETRACK, target, old, fresh)
   rng = np.random.default_rng(3)
@@ -55,8 +42,8 @@ def test_each_joint_behaves_as_the_one_of_its_name(target):
     at = [skeleton.index(name) for name in shared]
     noisy[..., at] = noise
     inputs = (jnp.asarray(value) for value in (frames, noisy, time))
-    model = network.build_model(config, skeleton)
-    return np.asarray(model.apply({"params": params}, *inputs))[..., at]
+    apply = jax.jit(network.build_model(config, skeleton).apply)
+    return np.asarray(apply({"params": params}, *inputs))[..., at]
 
   np.testing.assert_allclose(
     run(target, new), run(POSETRACK, old), rtol=1e-3, atol=1e-3
@@ -64,7 +51,7 @@ def test_each_joint_behaves_as_the_one_of_its_name(target):
 
 
 def test_joints_that_are_new_stay_as_they_start():
-  config = _config()
+  config = tiny.config()
   old, fresh = _random(config, POSETRACK, 1), _random(config, COCO, 2)
   new = transfer.to_skeleton(config, POSETRACK, COCO, old, fresh)
   head = [tree["decoder"]["head"]["bias"] for tree in (old, fresh, new)]
@@ -78,4 +65,4 @@ def test_joints_that_are_new_stay_as_they_start():
 def test_nothing_in_common_is_refused():
   other = dataclasses.replace(ONE, joints=("a", "b"))
   with pytest.raises(ValueError, match="none of which are among a, b; give"):
-    transfer.to_skeleton(_config(), POSETRACK, other, {}, {})
+    transfer.to_skeleton(tiny.config(), POSETRACK, other, {}, {})

@@ -4,28 +4,16 @@ import pathlib
 
 import numpy as np
 import pytest
+import tiny
 
 from diffpose_jax import main
 from diffpose_jax.training import lock, train, trial
 
-TINY = {
-  "data.size": (32, 24),
-  "data.span": 1,
-  "data.threads": 1,
-  "model.size": "cpu",
-  "model.patch": 8,
-  "model.stem": "conv",
-  "model.strl_depth": 1,
-  "model.decoder_width": 8,
-  "model.heatmap_width": 4,
-  "model.scales": 1,
-  "train.batch": 8,
+TINY = tiny.RUN | {
   "train.steps": 9,
-  "train.warmup": 2,
   "train.log_every": 2,
   "train.evaluate_every": 4,
   "train.checkpoint_every": 3,
-  "evaluate.batch": 8,
 }
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import tiny
 
 from diffpose_jax import config as config_lib
 from diffpose_jax import main
@@ -235,25 +236,11 @@ def test_every_step_is_looked_at_one_late(tmp_path):
 
 # Whole runs.
 
-TINY = {
-  "data.size": (32, 24),
-  "data.span": 1,
-  "data.threads": 1,
-  "model.size": "cpu",
-  "model.patch": 8,
-  "model.stem": "conv",
-  "model.strl_depth": 1,
-  "model.decoder_width": 8,
-  "model.heatmap_width": 4,
-  "model.scales": 1,
-  "train.batch": 8,
+TINY = tiny.RUN | {
   "train.steps": 12,
-  "train.warmup": 2,
-  "train.log_every": 1,
   "train.evaluate_every": 100,
   "train.checkpoint_every": 3,
   "train.max_skipped": 3,
-  "evaluate.batch": 8,
   "evaluate.steps": 1,
   "evaluate.samples": 1,
 }
@@ -276,7 +263,7 @@ def _bits(state):
 
 
 @pytest.fixture
-def faults(monkeypatch):
+def faults(monkeypatch, compiled_once):
   """What to do to (state, batch) before a step; and what was not kept.
 
   The run is not evaluated.

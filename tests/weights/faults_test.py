@@ -158,10 +158,10 @@ for step in range(step + 1, step + 1000):
 
 @pytest.mark.slow
 def test_killed_at_random_times(tmp_path):
-  """Twenty processes that save without end; each goes on from the last."""
+  """Ten processes that save without end; each goes on from the last."""
   rng = random.Random(0)
   before = 0
-  for _ in range(20):
+  for _ in range(10):
     saver = subprocess.Popen(
       [sys.executable, "-c", SAVER, str(tmp_path)],
       cwd=REPO,
