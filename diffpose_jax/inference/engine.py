@@ -25,6 +25,7 @@ from diffpose_jax.inference import (
   many,
   outputs,
   program,
+  shipped,
   summary,
 )
 from diffpose_jax.inference import request as request_lib
@@ -66,13 +67,12 @@ def run(
     if source.camera is not None:
       raise ValueError(f"{source.path}: a camera needs no --engine")
   ray = _ray()
+  weights = shipped.find(request.weights).absolute()
   request = dataclasses.replace(
-    request,
-    out=request.out.absolute(),
-    weights=request.weights.absolute(),
+    request, out=request.out.absolute(), weights=weights
   )
   found = [_absolute(source) for source in found]
-  config = averaged.find(request.weights).config
+  config = averaged.find(weights).config
   ready = None
   if request.boxes_file is not None:
     ready = many.ready_of(request, found, config)

@@ -16,7 +16,6 @@ from diffpose_jax.inference import (
   many,
   outputs,
   run,
-  shipped,
   stream,
 )
 from diffpose_jax.inference import engine as engine_lib
@@ -106,7 +105,7 @@ def predict(  # noqa: PLR0913 - one flat call for the command line
   )
   request = request_lib.Request(
     out=out,
-    weights=shipped.find(weights),
+    weights=weights,
     way=stream.Way(follow, share_crops, smooth_boxes, live),
     wanted=wanted,
     boxes=boxes,

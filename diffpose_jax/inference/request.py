@@ -15,6 +15,7 @@ from diffpose_jax.inference import (
   detection,
   detectors,
   run,
+  shipped,
   stream,
 )
 from diffpose_jax.inference import estimator as estimator_lib
@@ -28,7 +29,7 @@ class Request:
   """All that is the same for each video; plain, so that it can be sent."""
 
   out: pathlib.Path
-  weights: pathlib.Path
+  weights: str | pathlib.Path | None  # as `shipped.find` takes them
   way: stream.Way
   wanted: wanted_lib.Wanted
   boxes: str | pathlib.Path | None
@@ -56,11 +57,10 @@ class Loaded:
       self._finder = detectors.open_detector(
         request.detector, threshold=request.box_threshold
       )
-    self.estimator = estimator_lib.Estimator.load(
-      request.weights, **request.sampling
-    )
+    weights = shipped.find(request.weights)
+    self.estimator = estimator_lib.Estimator.load(weights, **request.sampling)
     self.calibrated, warnings = calibration.find(
-      request.weights, self.estimator.protocol()
+      weights, self.estimator.protocol()
     )
     for warning in warnings:
       logging.warning(warning)
