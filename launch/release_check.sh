@@ -63,7 +63,7 @@ for python in "${interpreters[@]}"; do
     --config.data.synthetic.val_videos=1 --config.train.batch=8
   pip "$name" install --dry-run "${wheel}[cpu,video,detect,hdf5]"
   # uv reads what these need and does not fetch their gigabytes, as pip would.
-  for extra in cuda tpu; do
+  for extra in cuda tpu ray webdemo onnx; do
     run "$scratch/build/bin/uv" pip install --quiet --dry-run \
       --python "$scratch/$name/bin/python" "${wheel}[$extra]"
   done

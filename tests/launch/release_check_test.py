@@ -13,14 +13,15 @@ def test_the_release_check_tries_the_wheel_of_each_python(shell):
   assert len(built) == 1
   for name in ("python3.11", "python3.12"):
     mine = [line for line in lines[built[0] :] if f"/release/{name}" in line]
-    assert len(mine) == 7
+    assert len(mine) == 10
     assert "-m venv" in mine[0] and "install" in mine[1]
     assert mine[1].endswith("diffpose_jax-VERSION-py3-none-any.whl")
     assert mine[2].startswith("env --chdir=") and mine[2].endswith(" doctor")
     assert "--config=configs/synthetic.py" in mine[3]
     assert "--dry_run" in mine[3] and mine[3].startswith("env --chdir=")
     assert mine[4].endswith(r"whl\[cpu\,video\,detect\,hdf5\]")
-    for line, extra in zip(mine[5:], ("cuda", "tpu"), strict=True):
+    extras = ("cuda", "tpu", "ray", "webdemo", "onnx")
+    for line, extra in zip(mine[5:], extras, strict=True):
       assert "uv pip install --quiet --dry-run --python " in line
       assert line.endswith(rf"whl\[{extra}\]")
 
