@@ -16,7 +16,11 @@ CPU cores train in minutes:
   paper, a walk of several steps is worse than the estimate of one, and the mean of
   eight walks gives that back, hardest joints most. It does not get beyond the one
   step, which costs a thirty-second of it.
-- **Steps can be changed without training**, and more are not better.
+- **Steps can be changed without training**, and more are not better; nor are steps of
+  second order, or with noise of their own.
+- **Where samples help, most people do not need them**: a first look of two samples and
+  one step keeps 89 % of what 4 steps x 8 samples gain, 95 % where a tenth of the people
+  go on.
 
 Why. With a squared error the best first estimate, out of pure noise, is the mean
 of all heatmaps that the pictures allow, and the mean of many perfect samples is the
@@ -109,5 +113,14 @@ those alone whose two disagree. Of what 4 steps x 8 samples gain over one sample
 steps, it has 95 % for 16 % of the evaluations, and 98 % for 46 %. Most of that is
 the first look's, which has 89 % for a sixteenth: who goes on gains little by it.
 Thresholds are of the same people.
+""",
+  "stochastic": """
+`--eta=1`, the network that is trained as in the paper. Little changes: 4 steps x 8
+samples are 0.7 AP better on hard joints than without that noise, 2 and 8 steps
+within 0.5 either way.
+""",
+  "second-order": """
+`--solver=dpm2m`, the same network. It changes nothing that shows, and two steps not
+at all: the first of them is of first order, and the last gives the estimate itself.
 """,
 }
