@@ -117,7 +117,7 @@ Thresholds are of the same people.
   "stochastic": """
 `--eta=1`, the network that is trained as in the paper. Little changes: 4 steps x 8
 samples are 0.7 AP better on hard joints than without that noise, 2 and 8 steps
-within 0.5 either way.
+within 0.6 either way.
 """,
   "second-order": """
 `--solver=dpm2m`, the same network. It changes nothing that shows, and two steps not
