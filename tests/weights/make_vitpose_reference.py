@@ -6,6 +6,9 @@ Hugging Face's transformers are installed. The weights are those of
 library states them, so that the test needs neither library.
 """
 
+# It is this folder's conftest that is imported, not that of all tests.
+# pyright: reportAttributeAccessIssue=false
+
 import json
 import pathlib
 
