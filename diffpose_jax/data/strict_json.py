@@ -18,7 +18,6 @@ from diffpose_jax.data import whole_file
 
 MAX_BYTES = 2**30  # a larger file is refused before it is read
 _LARGEST = float(np.finfo(np.float32).max) / 4  # sums of two still fit
-_TENS = 10.0 ** np.arange(23)  # exact, as higher powers are not
 
 
 def _finite(text: str) -> float:
@@ -126,25 +125,9 @@ def listed(values: Iterable[Any], between: str = ", ") -> Iterator[str]:
 
 def plain(values: np.ndarray) -> list:
   """Floats as short as their precision allows: 0.1, not 0.10000000149."""
-  if values.dtype == np.float64:
-    return values.tolist()  # whose text is short by itself
-  # So many digits a float always keeps; with three more no two are the same.
-  kind = np.finfo(values.dtype)
-  least = kind.precision
-  exact = values.astype(np.float64)
-  size = np.abs(exact)
-  usual = (size > max(1e-9, kind.smallest_normal)) & (size < 10**least)
-  exponent = np.floor(np.log10(size, where=usual, out=np.zeros_like(size)))
-  short, open_ = exact.copy(), usual
-  for digits in range(least, least + 4):
-    unit = _TENS[np.where(open_, digits - 1 - exponent, 0).astype(int)]
-    # Both are whole and exact, so that it is the float which a reader makes.
-    found = np.rint(exact * unit) / unit
-    same = open_ & (found.astype(values.dtype) == values)
-    short, open_ = np.where(same, found, short), open_ & ~same
-  for place in zip(*np.nonzero((~usual | open_) & (size > 0)), strict=True):
-    short[place] = float(str(values[place]))
-  return short.tolist()
+  if values.ndim > 1:
+    return [plain(row) for row in values]
+  return [float(str(value)) for value in values]
 
 
 def require(record: Any, keys: tuple[str, ...], place: str) -> dict[str, Any]:
