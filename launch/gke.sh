@@ -2,7 +2,7 @@
 # Trains on Kubernetes with JobSet (GKE, or a cluster of one's own).
 #
 #   launch/gke.sh create --kind=tpu|gpu --name=N --image=I --hosts=N --chips=N
-#                        --accelerator=A [--topology=T] --claim=C --workdir=/work/W
+#                        --accelerator=A [--topology=T] --claim=C --workdir=/workspace/W
 #                        [--restarts=N] [--spot] [--dry-run]
 #                        -- --config=FILE MORE FLAGS
 #   launch/gke.sh show   like create: prints the manifest
@@ -12,7 +12,7 @@
 #   --hosts=N        pods, one a host; --chips=N: TPU chips or GPUs of each
 #   --accelerator=A  the node's label: tpu-v5-lite-podslice, nvidia-h100-80gb
 #   --topology=T     of a TPU slice: 2x4, 4x4
-#   --claim=C        a PersistentVolumeClaim that all pods can write, at /work
+#   --claim=C        a PersistentVolumeClaim that all pods can write, at /workspace
 #   --restarts=N     of the whole set (50)
 #
 # All take --namespace=N. The manifest is launch/gke.yaml. Data and workdir lie
@@ -26,22 +26,12 @@ flags "kind name image hosts chips accelerator topology claim workdir restarts \
 namespace" "spot" "$@"
 : "${restarts:=50}"
 
-check() {
-  need name '[a-z]([a-z0-9-]{0,38}[a-z0-9])?' \
-    "at most 40 lower case letters, digits and -"
-  may namespace '[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?' "a namespace"
-  tool kubectl "install it, and let it reach the cluster"
-  kubectl=(kubectl ${namespace:+"--namespace=$namespace"})
-}
-
 check_set() {
   need kind 'tpu|gpu' "tpu or gpu"
-  need image '[A-Za-z0-9][A-Za-z0-9./_:@-]*' "an image"
   need hosts "$COUNT" "a number of hosts"
   need chips "$COUNT" "a number of chips"
   need accelerator '[a-z0-9][a-z0-9.-]*' "the label of an accelerator"
-  need claim '[a-z0-9][a-z0-9.-]*' "the name of a claim"
-  need workdir '/work/[A-Za-z0-9._/=-]+' "a folder below /work"
+  need workdir '/workspace/[A-Za-z0-9._/=-]+' "a folder below /workspace"
   need restarts '[0-9]+' "a number of restarts"
   if [[ $kind == tpu ]]; then
     need topology '[0-9]+x[0-9]+(x[0-9]+)?' "a topology, such as 2x4"
@@ -50,13 +40,7 @@ check_set() {
   fi
   [[ " ${rest[*]-}" == *" --config="* ]] ||
     fail "--config=FILE is missing; flags of the command follow --"
-  local flag
-  for flag in "${rest[@]}"; do
-    # Kubernetes would read $(NAME) as a variable.
-    # shellcheck disable=SC2016
-    [[ $flag != *[$'\n@"\\']* && $flag != *'$('* ]] ||
-      fail "'$flag': no \", \\, @, \$( or end of line in a flag"
-  done
+  check_pod
 }
 
 manifest() {
@@ -81,31 +65,27 @@ manifest() {
 
 case $verb in
   show)
-    check
+    reach
     check_set
     manifest
     ;;
   create)
-    check
+    reach
     check_set
-    if [[ -n $dry_run ]]; then
-      run "${kubectl[@]}" create --filename=-
-    else
-      manifest | "${kubectl[@]}" create --filename=-
-    fi
+    send_manifest
     ;;
   status)
-    check
+    reach
     run "${kubectl[@]}" get jobset "$name"
     run "${kubectl[@]}" get pods "--selector=jobset.sigs.k8s.io/jobset-name=$name"
     ;;
   logs)
-    check
+    reach
     run "${kubectl[@]}" logs --follow --tail=100 --container=train \
       "--selector=jobset.sigs.k8s.io/jobset-name=$name,batch.kubernetes.io/job-completion-index=0"
     ;;
   delete)
-    check
+    reach
     run "${kubectl[@]}" delete jobset "$name"
     ;;
   --help | -h | help) usage ;;

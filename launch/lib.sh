@@ -188,3 +188,34 @@ lost() { # whether an exit code says: start again; another process was lost, or
 nap() { # seconds, cut short by a signal
   [[ -n $stopped ]] || supervise sleep "$1" || true
 }
+
+# --- Kubernetes. Scripts have `manifest`, and flags --name, --namespace.
+
+reach() { # kubectl: what reaches the cluster
+  need name '[a-z]([a-z0-9-]{0,38}[a-z0-9])?' \
+    "at most 40 lower case letters, digits and -"
+  may namespace '[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?' "a namespace"
+  tool kubectl "install it, and let it reach the cluster"
+  # shellcheck disable=SC2154  # made by `flags`
+  kubectl=(kubectl ${namespace:+"--namespace=$namespace"})
+}
+
+check_pod() { # what each pod is made of, and the flags of its command
+  need image '[A-Za-z0-9][A-Za-z0-9./_:@-]*' "an image"
+  need claim '[a-z0-9][a-z0-9.-]*' "the name of a claim"
+  local flag
+  for flag in ${rest[@]+"${rest[@]}"}; do
+    # Kubernetes would read $(NAME) as a variable.
+    # shellcheck disable=SC2016
+    [[ $flag != *[$'\n@"\\']* && $flag != *'$('* ]] ||
+      fail "'$flag': no \", \\, @, \$( or end of line in a flag"
+  done
+}
+
+send_manifest() { # creates what `manifest` prints
+  if [[ -n $dry_run ]]; then
+    run "${kubectl[@]}" create --filename=-
+  else
+    manifest | "${kubectl[@]}" create --filename=-
+  fi
+}

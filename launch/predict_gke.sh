@@ -4,7 +4,7 @@
 #
 #   launch/predict_gke.sh create --name=N --image=I --shards=N [--parallel=N]
 #                        [--accelerator=A] [--cpus=N] --claim=C
-#                        --input=/work/VIDEOS --out=/work/POSES
+#                        --input=/workspace/VIDEOS --out=/workspace/POSES
 #                        [--retries=N] [--spot] [--dry-run] -- MORE FLAGS OF predict
 #   launch/predict_gke.sh show   like create: prints the manifest
 #   launch/predict_gke.sh status | logs | delete  --name=N [--dry-run]
@@ -15,7 +15,7 @@
 #   --accelerator=A  the node's label, nvidia-l4: each pod has one such GPU;
 #                    without it none has
 #   --cpus=N         processors of each pod (4)
-#   --claim=C        a PersistentVolumeClaim that all pods can write, at /work
+#   --claim=C        a PersistentVolumeClaim that all pods can write, at /workspace
 #   --retries=N      of a part whose pod is killed (3); evictions do not count
 #
 # All take --namespace=N. The manifest is launch/predict_gke.yaml. The same job
@@ -29,31 +29,15 @@ flags "name image shards parallel accelerator cpus claim input out retries \
 namespace" "spot" "$@"
 : "${parallel:=$shards}" "${cpus:=4}" "${retries:=3}"
 
-check() {
-  need name '[a-z]([a-z0-9-]{0,38}[a-z0-9])?' \
-    "at most 40 lower case letters, digits and -"
-  may namespace '[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?' "a namespace"
-  tool kubectl "install it, and let it reach the cluster"
-  kubectl=(kubectl ${namespace:+"--namespace=$namespace"})
-}
-
 check_job() {
-  need image '[A-Za-z0-9][A-Za-z0-9./_:@-]*' "an image"
   need shards "$COUNT" "a number of parts"
   need parallel "$COUNT" "a number of pods"
   may accelerator '[a-z0-9][a-z0-9.-]*' "the label of an accelerator"
   need cpus "$COUNT" "a number of processors"
-  need claim '[a-z0-9][a-z0-9.-]*' "the name of a claim"
-  need input '/work/[A-Za-z0-9._/=*?-]+' "videos below /work"
-  need out '/work/[A-Za-z0-9._/=-]+' "a folder below /work"
+  need input '/workspace/[A-Za-z0-9._/=*?-]+' "videos below /workspace"
+  need out '/workspace/[A-Za-z0-9._/=-]+' "a folder below /workspace"
   need retries '[0-9]+' "a number of tries"
-  local flag
-  for flag in ${rest[@]+"${rest[@]}"}; do
-    # Kubernetes would read $(NAME) as a variable.
-    # shellcheck disable=SC2016
-    [[ $flag != *[$'\n@"\\']* && $flag != *'$('* ]] ||
-      fail "'$flag': no \", \\, @, \$( or end of line in a flag"
-  done
+  check_pod
 }
 
 manifest() {
@@ -81,32 +65,28 @@ manifest() {
 
 case $verb in
   show)
-    check
+    reach
     check_job
     manifest
     ;;
   create)
-    check
+    reach
     check_job
-    if [[ -n $dry_run ]]; then
-      run "${kubectl[@]}" create --filename=-
-    else
-      manifest | "${kubectl[@]}" create --filename=-
-    fi
+    send_manifest
     ;;
   status)
-    check
+    reach
     run "${kubectl[@]}" get job "$name" \
       "--output=custom-columns=NAME:.metadata.name,DONE:.status.completedIndexes,FAILED:.status.failedIndexes,ACTIVE:.status.active"
     run "${kubectl[@]}" get pods "--selector=batch.kubernetes.io/job-name=$name"
     ;;
   logs)
-    check
+    reach
     run "${kubectl[@]}" logs --prefix --tail=20 --max-log-requests=50 \
       --container=predict "--selector=batch.kubernetes.io/job-name=$name"
     ;;
   delete)
-    check
+    reach
     run "${kubectl[@]}" delete job "$name"
     ;;
   --help | -h | help) usage ;;

@@ -208,12 +208,12 @@ def evaluate_split(
     **source,
     **estimator.protocol(),
   }
-  members = str(options.samples)
+  label = f"DiffPose {options.steps} steps x {options.samples} samples"
   if options.adaptive:
     share = float(np.mean(adaptive.whole(estimates.samples)))
     mean = adaptive.evaluations(share, options.steps, options.samples)
     result["evaluations_per_person"] = mean
-    members += ", adaptive"
+    label += ", adaptive"
     logging.info(
       "%.0f %% of the people went on after a first look: %.1f evaluations of the "
       "decoder a person, not %d",
@@ -229,7 +229,7 @@ def evaluate_split(
     estimates,
     result,
     tuple(metrics),
-    f"DiffPose {options.steps} steps x {members} samples",
+    label,
   )
 
 

@@ -4,9 +4,9 @@ import hashlib
 import importlib.util
 import json
 import pathlib
-import subprocess
 import sys
 
+import alone
 import jax
 import numpy as np
 import pytest
@@ -97,29 +97,13 @@ def test_the_runner_needs_onnx_runtime_and_numpy_alone(
   """As a program, where neither JAX nor anything of ours can be imported."""
   folder, _, live = exported
   np.save(tmp_path / "clips.npy", clips[:1])
-  refuse = (
-    "import sys\n"
-    "class No:\n"
-    "  def find_spec(self, name, *_):\n"
-    "    if name.split('.')[0] in ('diffpose_jax', 'jax', 'flax', 'onnx'):\n"
-    "      raise ImportError(name)\n"
-    "sys.meta_path.insert(0, No())\n"
-    f"sys.argv = ['run.py', {str(tmp_path / 'clips.npy')!r}, '2', '3']\n"
-    "import runpy\n"
-    f"runpy.run_path({str(folder / 'run.py')!r}, run_name='__main__')\n"
-  )
-  done = subprocess.run(
-    [sys.executable, "-c", refuse],
+  found = alone.joints(
+    folder / "run.py",
+    *(tmp_path / "clips.npy", 2, 3),
+    without=("diffpose_jax", "jax", "flax", "onnx"),
     cwd=tmp_path,
-    capture_output=True,
-    text=True,
-    check=False,
   )
-  assert done.returncode == 0, done.stderr
-  first, *lines = done.stdout.splitlines()
-  assert first == "clip 0" and len(lines) == 17
   wanted = live(clips[:1], np.zeros(1, np.uint32)).joints[0]
-  found = [[float(word) for word in line.split()[1:3]] for line in lines]
   np.testing.assert_allclose(found, wanted, atol=0.02)
 
 

@@ -149,6 +149,13 @@ def buckets(shell):
   return shell.buckets
 
 
+@pytest.fixture
+def kubectl(shell):
+  """A stand-in for it that keeps what it is given."""
+  shell.stand_in("kubectl", '[[ $* != *--filename=- ]] || cat >"$HOME/sent"')
+  return shell
+
+
 @pytest.fixture(scope="session")
 def program():
   """The function from a program's name to its path; it skips without it."""

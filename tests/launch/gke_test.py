@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 import pytest
+import schemas
 import yaml
 
 KIND = {
@@ -21,7 +22,7 @@ def _words(kind, verb="show", *more):
   return (
     *(verb, f"--kind={kind}", "--name=pose", "--image=host.org/a/b:c1"),
     *KIND[kind],
-    *("--claim=disk", "--workdir=/work/runs/a", *more, *RUN),
+    *("--claim=disk", "--workdir=/workspace/runs/a", *more, *RUN),
   )
 
 
@@ -31,42 +32,25 @@ def _manifest(shell, kind, *more) -> dict[str, Any]:
   return yaml.safe_load(done.stdout)
 
 
-@pytest.fixture
-def kubectl(shell):
-  """A stand-in that keeps what it is given."""
-  shell.stand_in("kubectl", '[[ $* != *--filename=- ]] || cat >"$HOME/sent"')
-  return shell
-
-
-def _object(required, **properties):
-  return {
-    "type": "object",
-    "additionalProperties": False,
-    "required": required.split(),
-    "properties": properties,
-  }
-
-
-TEXT, COUNT = {"type": "string"}, {"type": "integer", "minimum": 1}
-TEXTS = {"type": "array", "items": TEXT}
+TEXTS = {"type": "array", "items": schemas.TEXT}
 # The part of JobSet that is used, and what else it has beside these.
 # Source: kubernetes-sigs/jobset,
 # config/components/crd/bases/jobset.x-k8s.io_jobsets.yaml at 0a2be5c551fcee10
-JOBSET = _object(
+JOBSET = schemas.of(
   "apiVersion kind metadata spec",
   apiVersion={"const": "jobset.x-k8s.io/v1alpha2"},
   kind={"const": "JobSet"},
   metadata={"type": "object"},
-  spec=_object(
+  spec=schemas.of(
     "replicatedJobs",
     coordinator={},
-    failurePolicy=_object(
+    failurePolicy=schemas.of(
       "",
       maxRestarts={"type": "integer", "minimum": 0},
       restartStrategy={"enum": ["Recreate", "BlockingRecreate"]},
       rules={
         "type": "array",
-        "items": _object(
+        "items": schemas.of(
           "action name",
           action={
             "enum": [
@@ -83,41 +67,41 @@ JOBSET = _object(
         ),
       },
     ),
-    network=_object(
+    network=schemas.of(
       "",
       enableDNSHostnames={"type": "boolean"},
       publishNotReadyAddresses={"type": "boolean"},
-      subdomain=TEXT,
+      subdomain=schemas.TEXT,
     ),
     replicatedJobs={
       "type": "array",
-      "items": _object(
+      "items": schemas.of(
         "name template",
-        name=TEXT,
-        replicas=COUNT,
-        template=_object("spec", metadata={}, spec={"type": "object"}),
+        name=schemas.TEXT,
+        replicas=schemas.COUNT,
+        template=schemas.of("spec", metadata={}, spec={"type": "object"}),
       ),
     },
   ),
 )
 # Of a Job, its pods and containers: the published API of Kubernetes 1.32.
-RESOURCES = {"type": "object", "additionalProperties": COUNT}
-JOB = _object(
+RESOURCES = {"type": "object", "additionalProperties": schemas.COUNT}
+JOB = schemas.of(
   "template",
   completionMode={"enum": ["NonIndexed", "Indexed"]},
-  parallelism=COUNT,
-  completions=COUNT,
+  parallelism=schemas.COUNT,
+  completions=schemas.COUNT,
   backoffLimit={"type": "integer", "minimum": 0},
-  podFailurePolicy=_object(
+  podFailurePolicy=schemas.of(
     "rules",
     rules={
       "type": "array",
-      "items": _object(
+      "items": schemas.of(
         "action",
         action={"enum": ["FailIndex", "FailJob", "Ignore", "Count"]},
-        onExitCodes=_object(
+        onExitCodes=schemas.of(
           "operator values",
-          containerName=TEXT,
+          containerName=schemas.TEXT,
           operator={"enum": ["In", "NotIn"]},
           values={"type": "array", "items": {"type": "integer"}},
         ),
@@ -125,62 +109,64 @@ JOB = _object(
       ),
     },
   ),
-  template=_object(
+  template=schemas.of(
     "spec",
-    metadata=_object("", labels={"type": "object"}),
-    spec=_object(
+    metadata=schemas.of("", labels={"type": "object"}),
+    spec=schemas.of(
       "containers",
       restartPolicy={"enum": ["Never", "OnFailure"]},
-      terminationGracePeriodSeconds=COUNT,
+      terminationGracePeriodSeconds=schemas.COUNT,
       automountServiceAccountToken={"type": "boolean"},
-      nodeSelector={"type": "object", "additionalProperties": TEXT},
-      securityContext=_object("", fsGroup=COUNT),
+      nodeSelector={"type": "object", "additionalProperties": schemas.TEXT},
+      securityContext=schemas.of("", fsGroup=schemas.COUNT),
       tolerations={
         "type": "array",
-        "items": _object(
+        "items": schemas.of(
           "",
-          key=TEXT,
+          key=schemas.TEXT,
           operator={"enum": ["Exists", "Equal"]},
           effect={"enum": ["NoSchedule", "PreferNoSchedule", "NoExecute"]},
         ),
       },
       containers={
         "type": "array",
-        "items": _object(
+        "items": schemas.of(
           "name image",
-          name=TEXT,
-          image=TEXT,
+          name=schemas.TEXT,
+          image=schemas.TEXT,
           command=TEXTS,
           args=TEXTS,
           env={
             "type": "array",
-            "items": _object(
+            "items": schemas.of(
               "name",
-              name=TEXT,
-              value=TEXT,
-              valueFrom=_object(
-                "", fieldRef=_object("fieldPath", fieldPath=TEXT)
+              name=schemas.TEXT,
+              value=schemas.TEXT,
+              valueFrom=schemas.of(
+                "", fieldRef=schemas.of("fieldPath", fieldPath=schemas.TEXT)
               ),
             ),
           },
           ports={
             "type": "array",
-            "items": _object("containerPort", containerPort=COUNT),
+            "items": schemas.of("containerPort", containerPort=schemas.COUNT),
           },
-          resources=_object("", requests=RESOURCES, limits=RESOURCES),
+          resources=schemas.of("", requests=RESOURCES, limits=RESOURCES),
           volumeMounts={
             "type": "array",
-            "items": _object("name mountPath", name=TEXT, mountPath=TEXT),
+            "items": schemas.of(
+              "name mountPath", name=schemas.TEXT, mountPath=schemas.TEXT
+            ),
           },
         ),
       },
       volumes={
         "type": "array",
-        "items": _object(
+        "items": schemas.of(
           "name",
-          name=TEXT,
-          persistentVolumeClaim=_object("claimName", claimName=TEXT),
-          emptyDir=_object("", medium={"enum": ["", "Memory"]}),
+          name=schemas.TEXT,
+          persistentVolumeClaim=schemas.of("claimName", claimName=schemas.TEXT),
+          emptyDir=schemas.of("", medium={"enum": ["", "Memory"]}),
         ),
       },
     ),
@@ -223,8 +209,14 @@ def test_the_processes_of_gpu_pods_find_each_other(kubectl):
   job = part["template"]["spec"]
   container = _container(manifest)
   assert container["command"] + container["args"] == [
-    *("/src/launch/recorded.sh", "--workdir=/work/runs/a", "--"),
-    *("python", "-m", "diffpose_jax.main", "train", "--workdir=/work/runs/a"),
+    *("/src/launch/recorded.sh", "--workdir=/workspace/runs/a", "--"),
+    *(
+      "python",
+      "-m",
+      "diffpose_jax.main",
+      "train",
+      "--workdir=/workspace/runs/a",
+    ),
     *(RUN[1:]),
     *("--multihost", f"--coordinator=pose-{part['name']}-0-0.pose:8476"),
     *("--processes=2", "--process=$(JOB_COMPLETION_INDEX)"),

@@ -4,6 +4,7 @@ import re
 from typing import Any
 
 import pytest
+import schemas
 import yaml
 
 GPU = ("--accelerator=nvidia-l4",)
@@ -14,8 +15,8 @@ WORDS = {
   "shards": "100",
   "parallel": "20",
   "claim": "disk",
-  "input": "/work/videos/*.mp4",
-  "out": "/work/poses",
+  "input": "/workspace/videos/*.mp4",
+  "out": "/workspace/poses",
 }
 
 
@@ -31,114 +32,105 @@ def _manifest(shell, *more, **changes) -> dict[str, Any]:
   return yaml.safe_load(done.stdout)
 
 
-@pytest.fixture
-def kubectl(shell):
-  """A stand-in that keeps what it is given."""
-  shell.stand_in("kubectl", '[[ $* != *--filename=- ]] || cat >"$HOME/sent"')
-  return shell
-
-
-def _object(required, **properties):
-  return {
-    "type": "object",
-    "additionalProperties": False,
-    "required": required.split(),
-    "properties": properties,
-  }
-
-
 def _list(of):
   return {"type": "array", "minItems": 1, "items": of}
 
 
-TEXT, COUNT = {"type": "string"}, {"type": "integer", "minimum": 1}
-NAMES = {"type": "object", "additionalProperties": TEXT, "minProperties": 1}
+NAMES = {
+  "type": "object",
+  "additionalProperties": schemas.TEXT,
+  "minProperties": 1,
+}
 AMOUNTS = {
   "type": "object",
   "additionalProperties": {"type": ["string", "integer"]},
 }
 # The part that is used of a Job: the published API of Kubernetes 1.32.
-JOB = _object(
+JOB = schemas.of(
   "apiVersion kind metadata spec",
   apiVersion={"const": "batch/v1"},
   kind={"const": "Job"},
-  metadata=_object("name", name=TEXT, labels=NAMES),
-  spec=_object(
+  metadata=schemas.of("name", name=schemas.TEXT, labels=NAMES),
+  spec=schemas.of(
     "template",
     completionMode={"enum": ["NonIndexed", "Indexed"]},
-    completions=COUNT,
-    parallelism=COUNT,
+    completions=schemas.COUNT,
+    parallelism=schemas.COUNT,
     backoffLimit={"type": "integer", "minimum": 0},
     backoffLimitPerIndex={"type": "integer", "minimum": 0},
     maxFailedIndexes={"type": "integer", "minimum": 0},
-    podFailurePolicy=_object(
+    podFailurePolicy=schemas.of(
       "rules",
       rules=_list(
-        _object(
+        schemas.of(
           "action",
           action={"enum": ["FailIndex", "FailJob", "Ignore", "Count"]},
-          onExitCodes=_object(
+          onExitCodes=schemas.of(
             "operator values",
-            containerName=TEXT,
+            containerName=schemas.TEXT,
             operator={"enum": ["In", "NotIn"]},
             values=_list({"type": "integer"}),
           ),
           onPodConditions=_list(
-            _object(
+            schemas.of(
               "type status",
-              type=TEXT,
+              type=schemas.TEXT,
               status={"enum": ["True", "False", "Unknown"]},
             )
           ),
         )
       ),
     ),
-    template=_object(
+    template=schemas.of(
       "spec",
-      metadata=_object("", labels=NAMES),
-      spec=_object(
+      metadata=schemas.of("", labels=NAMES),
+      spec=schemas.of(
         "containers",
         restartPolicy={"enum": ["Never", "OnFailure"]},
-        terminationGracePeriodSeconds=COUNT,
+        terminationGracePeriodSeconds=schemas.COUNT,
         automountServiceAccountToken={"type": "boolean"},
         nodeSelector=NAMES,
-        securityContext=_object("", fsGroup=COUNT),
+        securityContext=schemas.of("", fsGroup=schemas.COUNT),
         tolerations=_list(
-          _object(
+          schemas.of(
             "",
-            key=TEXT,
+            key=schemas.TEXT,
             operator={"enum": ["Exists", "Equal"]},
             effect={"enum": ["NoSchedule", "PreferNoSchedule", "NoExecute"]},
           )
         ),
         containers=_list(
-          _object(
+          schemas.of(
             "name image",
-            name=TEXT,
-            image=TEXT,
-            command=_list(TEXT),
-            args=_list(TEXT),
+            name=schemas.TEXT,
+            image=schemas.TEXT,
+            command=_list(schemas.TEXT),
+            args=_list(schemas.TEXT),
             env=_list(
-              _object(
+              schemas.of(
                 "name",
-                name=TEXT,
-                value=TEXT,
-                valueFrom=_object(
-                  "", fieldRef=_object("fieldPath", fieldPath=TEXT)
+                name=schemas.TEXT,
+                value=schemas.TEXT,
+                valueFrom=schemas.of(
+                  "", fieldRef=schemas.of("fieldPath", fieldPath=schemas.TEXT)
                 ),
               )
             ),
-            resources=_object("", requests=AMOUNTS, limits=AMOUNTS),
+            resources=schemas.of("", requests=AMOUNTS, limits=AMOUNTS),
             volumeMounts=_list(
-              _object("name mountPath", name=TEXT, mountPath=TEXT)
+              schemas.of(
+                "name mountPath", name=schemas.TEXT, mountPath=schemas.TEXT
+              )
             ),
           )
         ),
         volumes=_list(
-          _object(
+          schemas.of(
             "name",
-            name=TEXT,
-            persistentVolumeClaim=_object("claimName", claimName=TEXT),
+            name=schemas.TEXT,
+            persistentVolumeClaim=schemas.of(
+              "claimName", claimName=schemas.TEXT
+            ),
           )
         ),
       ),
@@ -173,9 +165,9 @@ def test_each_index_does_its_shard(kubectl):
   manifest = _manifest(kubectl, *GPU)
   container = _container(manifest)
   assert container["command"] + container["args"] == [
-    *("/src/launch/recorded.sh", "--workdir=/work/poses", "--"),
+    *("/src/launch/recorded.sh", "--workdir=/workspace/poses", "--"),
     *("python", "-m", "diffpose_jax.main", "predict"),
-    *("--input=/work/videos/*.mp4", "--out=/work/poses", *FLAGS[1:]),
+    *("--input=/workspace/videos/*.mp4", "--out=/workspace/poses", *FLAGS[1:]),
     "--shard=$(JOB_COMPLETION_INDEX)/100",
   ]
   spec = manifest["spec"]
@@ -260,8 +252,11 @@ def test_verbs_on_what_is_there(kubectl):
     ({"accelerator": "A B"}, "--accelerator=A B is not the label of"),
     ({"cpus": "0.5"}, "--cpus=0.5 is not a number of processors"),
     ({"claim": ""}, "--claim is missing: the name of a claim"),
-    ({"input": "videos"}, "--input=videos is not videos below /work"),
-    ({"out": "/work/a b"}, "--out=/work/a b is not a folder below /work"),
+    ({"input": "videos"}, "--input=videos is not videos below /workspace"),
+    (
+      {"out": "/workspace/a b"},
+      "--out=/workspace/a b is not a folder below /workspace",
+    ),
     ({"retries": "-1"}, "--retries=-1 is not a number of tries"),
   ],
 )

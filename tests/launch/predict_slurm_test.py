@@ -1,10 +1,10 @@
 """A job of an array from its batch script, with stand-ins for Slurm and Python."""
 
-import pathlib
 import shlex
 import signal
 
 import pytest
+import sbatch
 
 RUN = ("--shards=4", "--input=my videos", "--out=poses")
 MORE = ("--", "--boxes=whole", "--formats=json,csv")
@@ -138,28 +138,16 @@ def test_without_an_array_it_says_how_to_submit(shell):
 
 def test_a_copy_outside_of_the_checkout_says_where_to_submit(job):
   copy = job.folder / "slurm_script"  # as Slurm makes it
-  copy.write_text(_script())
+  copy.write_text(sbatch.text("predict_slurm.sbatch"))
   line = job.refused(str(copy), *RUN)
   assert line.startswith("submit it in the checkout: cd diffpose_jax")
 
 
 def test_what_slurm_is_asked_for():
   """A GPU, a signal in time, back into the queue, a log of its own."""
-  asked = {}
-  for line in _script().splitlines():
-    if line.startswith("#SBATCH"):
-      name, _, value = line.removeprefix("#SBATCH --").partition("=")
-      asked[name] = value
+  asked = sbatch.asked("predict_slurm.sbatch")
   assert asked["gpus"] == asked["ntasks"] == asked["nodes"] == "1"
   assert asked["signal"] == "B:USR1@60"
   assert "requeue" in asked and asked["open-mode"] == "append"
   assert "array" not in asked  # how many is for the user to say
   assert "%A_%a" in asked["output"]
-  # Slurm reads none after the first command.
-  before = _script().partition("\nset -euo")[0]
-  assert _script().count("\n#SBATCH") == before.count("\n#SBATCH") > 8
-
-
-def _script() -> str:
-  folder = pathlib.Path(__file__).resolve().parents[2]
-  return (folder / "launch" / "predict_slurm.sbatch").read_text()

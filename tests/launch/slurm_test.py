@@ -1,9 +1,9 @@
 """A Slurm job from its batch script, with stand-ins for Slurm's programs."""
 
-import pathlib
 import signal
 
 import pytest
+import sbatch
 
 RUN = (
   "--config=pt18.py",
@@ -120,26 +120,14 @@ def test_refusals(shell, words, message):
 
 def test_a_copy_outside_of_the_checkout_says_where_to_submit(job):
   copy = job.folder / "slurm_script"  # as Slurm makes it
-  copy.write_text(_script())
+  copy.write_text(sbatch.text("slurm.sbatch"))
   line = job.refused(str(copy), *RUN)
   assert line.startswith("submit it in the checkout: cd diffpose_jax")
 
 
 def test_what_slurm_is_asked_for():
   """One task a GPU, a signal in time, and back into the queue."""
-  asked = {}
-  for line in _script().splitlines():
-    if line.startswith("#SBATCH"):
-      name, _, value = line.removeprefix("#SBATCH --").partition("=")
-      asked[name] = value
+  asked = sbatch.asked("slurm.sbatch")
   assert asked["gpus-per-node"] == asked["ntasks-per-node"]
   assert asked["signal"] == "B:USR1@180"
   assert "requeue" in asked and asked["open-mode"] == "append"
-  # Slurm reads none after the first command.
-  before = _script().partition("\nset -euo")[0]
-  assert _script().count("\n#SBATCH") == before.count("\n#SBATCH") > 8
-
-
-def _script() -> str:
-  folder = pathlib.Path(__file__).resolve().parents[2]
-  return (folder / "launch" / "slurm.sbatch").read_text()
