@@ -78,7 +78,7 @@ def _with_curve(
   stated = uncertainty.within(factors.scale(joints), reach, factors.tail)
   right = np.linalg.norm(joints.error, axis=1) <= reach
   order = np.argsort(stated, kind="stable")
-  bins = np.array_split(order, min(_BINS, len(order) // _IN_BIN))
+  bins = np.array_split(order, min(_BINS, len(order) // _IN_BIN) or 1)
   count = np.array([len(one) for one in bins])
   share = np.array([(right[one].sum() + 1) / (len(one) + 2) for one in bins])
   rising = optimize.isotonic_regression(share, weights=count).x

@@ -131,7 +131,10 @@ def do(
   assert output.video is not None and output.page is not None
   nobody = "nobody was found in it"
   if asked.way == request.FOUND:
-    nobody += "; the detector is weak: draw boxes"
+    weak = "; the detector is weak: draw boxes"
+    nobody += (
+      weak if detector == "hog" else "; if somebody is there, draw boxes"
+    )
   return Done(
     video=output.video.name,
     page=output.page.name,

@@ -24,8 +24,9 @@ _HEAD = (
 _WAYS = [
   ("I draw boxes on the first frame; they are followed", request_lib.DRAWN),
   ("One person fills the whole picture", request_lib.WHOLE),
-  ("OpenCV's detector finds people (upright ones, weakly)", request_lib.FOUND),
 ]
+_HOG = "OpenCV's detector finds people (upright ones, weakly)"
+_OTHER = "A detector finds people"
 _EMPTY = "<p class=dp-empty>The result will be here.</p>"
 
 
@@ -56,6 +57,7 @@ def build(
   *,
   steps: int,
   samples: int,
+  detector: str = "hog",
   note: str = "",
 ) -> Any:
   """The `gradio.Blocks` of the page.
@@ -66,8 +68,11 @@ def build(
     limits: which are said.
     steps: of denoising, to begin with.
     samples: the same.
+    detector: of people, as of `predict`.
     note: what visitors must know of the weights.
   """
+  finds = _HOG if detector == "hog" else _OTHER
+  ways = [*_WAYS, (finds, request_lib.FOUND)]
   with gr.Blocks(
     title=_TITLE, analytics_enabled=False, delete_cache=(60, 900)
   ) as blocks:
@@ -76,7 +81,7 @@ def build(
       _html(gr, f"<p class=dp-note>{html.escape(note)}</p>", "note")
     with gr.Row(equal_height=False):
       with gr.Column(scale=4, min_width=360):
-        asking = _asking(gr, limits, steps, samples)
+        asking = _asking(gr, limits, ways, steps, samples)
       with gr.Column(scale=5, min_width=360):
         gr.Markdown("### 4. What was found")
         result = _html(gr, _EMPTY, "result")
@@ -98,7 +103,11 @@ def look(gr: Any) -> dict[str, Any]:
 
 
 def _asking(
-  gr: Any, limits: limits_lib.Limits, steps: int, samples: int
+  gr: Any,
+  limits: limits_lib.Limits,
+  ways: list[tuple[str, str]],
+  steps: int,
+  samples: int,
 ) -> dict[str, Any]:
   """The left side, on which a visitor says what is wanted."""
   gr.Markdown(
@@ -116,7 +125,7 @@ def _asking(
   clip = _html(gr, "", "about")
   gr.Markdown("### 2. The people in it")
   way = gr.Radio(
-    _WAYS,
+    ways,
     value=request_lib.DRAWN,
     show_label=False,
     elem_id="way",

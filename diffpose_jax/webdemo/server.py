@@ -135,6 +135,7 @@ def application(
     gr,
     served,
     limits,
+    detector=detector,
     note=_SHIPPED if shipped_ones else "",
     **job.defaults(weights),
   )

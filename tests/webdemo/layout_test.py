@@ -40,6 +40,24 @@ def test_it_begins_with_the_numbers_of_the_weights(blocks):
   assert "At most 100 MB, 20 s, 600 frames" in found["limits"].value
 
 
+@pytest.mark.parametrize(
+  ("detector", "said"),
+  [("hog", "OpenCV's detector"), ("mine.onnx", "A detector finds")],
+)
+def test_it_says_which_detector_is_weak(tmp_path, monkeypatch, detector, said):
+  monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+  nobody = object.__new__(desk.Desk)
+
+  async def made():
+    return layout.build(
+      *(gr, nobody, limits_lib.Limits()), steps=1, samples=1, detector=detector
+    )
+
+  found: dict[typing.Any, typing.Any] = parts(asyncio.run(made()))
+  [last] = [text for text, way in found["way"].choices if way == "found"]
+  assert last.startswith(said)
+
+
 def test_jobs_are_done_one_at_a_time_and_nothing_is_told(blocks):
   found = parts(blocks)
   [job] = [
