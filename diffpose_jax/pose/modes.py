@@ -55,12 +55,13 @@ def find(samples: Float[np.ndarray, "m k 2"], size: float) -> list[list[Mode]]:
       f"size is {size}; give the longer side of the box, above 0"
     )
   there = np.all(np.isfinite(samples), axis=2)
-  whole = _whole(np.where(there[..., None], samples, np.nan).astype(np.float64))
+  samples = np.where(there[..., None], samples, np.nan).astype(np.float64)
+  ones, extent = _whole(samples)
+  wide = ~(extent <= APART * size)
+  several = iter(_several(samples[:, wide], APART * size))
   return [
-    [mode] if extent <= APART * size else _several(points[good], APART * size)
-    for mode, extent, points, good in zip(
-      *whole, samples.swapaxes(0, 1), there.T, strict=True
-    )
+    next(several) if apart else [one]
+    for one, apart in zip(ones, wide, strict=True)
   ]
 
 
@@ -82,16 +83,36 @@ def _whole(
   return ones, np.hypot(*extent.T)
 
 
-def _several(points: Float[np.ndarray, "m 2"], apart: float) -> list[Mode]:
-  """The modes of samples that are wide apart; [] of none."""
-  if not len(points):
-    return []
-  tree = hierarchy.linkage(points.astype(np.float64), "average")
-  labels = hierarchy.fcluster(tree, apart, "distance")
-  modes = [
-    dataclasses.replace(mode, share=np.mean(labels == label))
-    for label in np.unique(labels)
-    for mode in _whole(points[labels == label].astype(np.float64)[:, None])[0]
-  ]
-  modes.sort(key=lambda mode: (-mode.share, *mode.point))
-  return modes[:1] + [mode for mode in modes[1:] if mode.share >= LEAST]
+def _several(
+  samples: Float[np.ndarray, "m k 2"], apart: float
+) -> list[list[Mode]]:
+  """The modes of each joint whose samples are wide apart; [] of none.
+
+  One call clusters all joints: in a third dimension they are farther from each
+  other than any samples that belong together.
+  """
+  found: list[list[Mode]] = [[] for _ in range(samples.shape[1])]
+  member, joint = np.nonzero(np.isfinite(samples[..., 0]))
+  points = samples[member, joint]
+  if len(points) < 2:  # then none is wide apart
+    return found
+  tree = hierarchy.linkage(
+    np.column_stack([points, 2 * apart * joint]), "average"
+  )
+  label = hierarchy.fcluster(tree, apart, "distance") - 1  # it counts from 1
+  count = np.bincount(label)
+  total = lambda values: np.bincount(label, values)  # noqa: E731
+  mean = np.stack([total(points[:, i]) for i in range(2)], axis=1)
+  mean /= count[:, None]
+  squares = total(np.square(points - mean[label]).sum(axis=1))
+  of = np.zeros(len(count), int)
+  of[label] = joint
+  share = count / np.bincount(joint, minlength=samples.shape[1])[of]
+  for i in np.lexsort([mean[:, 1], mean[:, 0], -share]).tolist():
+    modes = found[of[i]]
+    if not modes or share[i] >= LEAST:
+      spread = (
+        math.sqrt(squares[i] / (count[i] - 1)) if count[i] > 1 else math.nan
+      )
+      modes.append(Mode(mean[i], float(share[i]), spread))
+  return found

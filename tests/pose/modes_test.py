@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from scipy.cluster import hierarchy
 
 from diffpose_jax.pose import modes
 
@@ -74,6 +75,30 @@ def test_joints_are_apart_and_keep_their_order():
   for k, of_joint in enumerate(found):
     assert of_joint[0].point[0] == pytest.approx(50 * k, abs=2)
   assert found[3][1].share == pytest.approx(4 / 11)
+
+
+@pytest.mark.parametrize("count", [2, 3, 8, 40])
+def test_joints_do_not_depend_on_each_other(count):
+  """Wide or narrow, missing or not: as each by itself, and as SciPy has it."""
+  for seed in range(20):
+    rng = np.random.default_rng(seed)
+    widths = rng.choice([1, 20, 60, 200], 17)
+    samples = rng.normal(0, 1, (count, 17, 2)) * widths[:, None]
+    samples[rng.random((count, 17)) < 0.1] = np.nan
+    for k, got in enumerate(modes.find(samples, SIZE)):
+      (want,) = modes.find(samples[:, k : k + 1], SIZE)
+      assert [mode.share for mode in got] == [mode.share for mode in want]
+      for a, b in zip(got, want, strict=True):
+        np.testing.assert_array_equal(a.point, b.point)
+        np.testing.assert_allclose(a.spread, b.spread, rtol=1e-12)
+      points = samples[np.isfinite(samples[:, k, 0]), k]
+      if len(points) > 1:
+        labels = hierarchy.fclusterdata(
+          points, 0.15 * SIZE, "distance", method="average"
+        )
+        shares = np.sort(np.bincount(labels)[1:] / len(points))[::-1]
+        most = [share for share in shares if share >= 0.1] or [shares[0]]
+        assert [mode.share for mode in got] == most
 
 
 def test_the_distance_goes_with_the_size():
