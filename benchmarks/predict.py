@@ -4,27 +4,37 @@
   python benchmarks/predict.py --weights=runs/synthetic --minutes=1 --share
   python benchmarks/predict.py --weights=diffpose_jax/_weights/diffpose-small.safetensors \
     --rate=10 --steps=1 --samples=1
+  python benchmarks/predict.py --weights=runs/synthetic --device_ms=8
 
 It makes a video of rendered people who walk to and fro (1280x720, MPEG-4) with a file of their boxes and identities, and predicts it in this
 process. Printed are the memory of the process at each minute of the video,
 programs that were compiled after the first batch, frames a second beside what
-the processor time of all stages allows on these cores, and the time of each.
+the processor time of all stages allows on these cores, and beside what the
+slowest stage alone would do, and the time of each.
+
+With --device_ms nothing is computed: a stand-in for an accelerator takes so many
+milliseconds for each person of a batch, one batch after the other, without any
+of the processor's time, and answers with the poses of people seen before.
 """
 
 import argparse
+import dataclasses
 import pathlib
 import tempfile
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import cv2
 import numpy as np
 
 from diffpose_jax import compile_cache
+from diffpose_jax import config as config_lib
 from diffpose_jax.benchmark import compiling
 from diffpose_jax.data import sources, synthetic, synthetic_scene, video
 from diffpose_jax.inference import boxes_in, run, stages, stream, wanted
 from diffpose_jax.inference import estimator as estimator_lib
+from diffpose_jax.inference import poses as poses_lib
 
 SIZE = (720, 1280)
 LOOP = 50  # different frames
@@ -93,6 +103,48 @@ def resident() -> float:
   return int(line.split()[1]) / 1024
 
 
+@dataclasses.dataclass(frozen=True)
+class Answer:
+  """Poses of a batch, on a device that is only pretended; see `Device`."""
+
+  found: poses_lib.Poses
+  ready: float  # on the clock
+
+  def poses(self) -> poses_lib.Poses:
+    """Waits for them."""
+    time.sleep(max(0.0, self.ready - time.perf_counter()))
+    return self.found
+
+
+class Device:
+  """Stands in for an accelerator, behind `Estimator.start`."""
+
+  def __init__(self, estimator: estimator_lib.Estimator, seconds: float):
+    """Each person of a batch takes `seconds`."""
+    self._seconds, self._free = seconds, 0.0
+    self._rows = estimator.sizes[-1]
+    config: Any = estimator.config
+    frames = config_lib.frames(config)
+    noise = np.random.default_rng(0).integers(
+      0, 256, (self._rows, frames, *config.data.size, 3), np.uint8
+    )
+    self._known = estimator.start(
+      noise, np.arange(self._rows, dtype=np.uint32)
+    ).poses()
+
+  def start(
+    self, frames: np.ndarray, noise_id: np.ndarray, *, size: int | None = None
+  ) -> Answer:
+    """As of an `Estimator`; the batch is copied, as for its padding there."""
+    size = size or self._rows
+    count = len(noise_id)
+    np.pad(frames, ((0, size - count),) + ((0, 0),) * 4)
+    begins = max(self._free, time.perf_counter())
+    self._free = begins + size * self._seconds
+    rows = [self._known.row(i) for i in range(count)]
+    return Answer(poses_lib.joined(rows), self._free)
+
+
 class Watch:
   """Looks at the process whenever another minute of the video is done."""
 
@@ -126,11 +178,15 @@ def main() -> None:
   parser.add_argument("--steps", type=int)
   parser.add_argument("--samples", type=int)
   parser.add_argument("--share", action="store_true")
+  parser.add_argument("--device_ms", type=float, help="of a stand-in, a person")
   arguments = parser.parse_args()
   compile_cache.use()
   estimator = estimator_lib.Estimator.load(
     arguments.weights, steps=arguments.steps, samples=arguments.samples
   )
+  if arguments.device_ms is not None:
+    device = Device(estimator, arguments.device_ms / 1e3)
+    setattr(estimator, "start", device.start)  # noqa: B010 - of another type
   with tempfile.TemporaryDirectory() as name:
     folder = pathlib.Path(name)
     frames = round(arguments.minutes * 60 * arguments.rate)
@@ -151,6 +207,14 @@ def measure(
   watch = Watch(arguments.rate)
   journal = run.journal_lib.Journal
   add = journal.add
+  clocks: list[stages.Stages] = []
+
+  class Stages(stages.Stages):
+    def __init__(self):
+      super().__init__()
+      clocks.append(self)
+
+  run.stages_lib.Stages = Stages
   with compiling.counted() as names:
 
     def watched(self, frame):
@@ -174,6 +238,11 @@ def measure(
     f"{frames / wall:.2f} frames/s; {1e3 * cpu / frames:.1f} ms of processor "
     f"time a frame allow {cores * frames / cpu:.2f} on {cores} cores: "
     f"{cpu / wall / cores:.2f} of it"
+  )
+  name, seconds = next(iter(clocks[0].wall.items()))
+  print(
+    f"the slowest stage, {name}, alone: {frames / seconds:.2f} frames/s; "
+    f"{seconds / wall:.2f} of it"
   )
   if watch.memory:
     low, high = min(watch.memory), max(watch.memory)
