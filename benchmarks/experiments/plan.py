@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 HIDDEN, HARD, JHMDB = "hidden", "hard", "jhmdb"
+_DISTILLED = "distill.distilled"  # in changes: iterations of `distill`
 # One difference to the whole method each, as configs/ablations has them.
 _LADDER: dict[str, dict[str, Any]] = {
   "single frame": {"data.span": 0, "model.diffusion": False},
@@ -51,7 +52,18 @@ class Run:
   @property
   def values(self) -> dict[str, Any]:
     """Keys of the config, beside those of the base."""
-    return COMMON[self.data] | dict(self.changes) | {"seed": self.seed}
+    values = COMMON[self.data] | dict(self.changes) | {"seed": self.seed}
+    values.pop(_DISTILLED, None)
+    return values
+
+  @property
+  def distilled(self) -> tuple["Run", int] | None:
+    """Of a run of `distill`, its teacher and its iterations."""
+    changes = dict(self.changes)
+    iterations = changes.pop(_DISTILLED, None)
+    if iterations is None:
+      return None
+    return dataclasses.replace(self, changes=tuple(changes.items())), iterations
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,6 +203,16 @@ EXPERIMENTS = {
       steps=(1, 2, 4, 8),
       samples=8,
       solver="dpm2m",
+      people=300,
+    ),
+    Experiment(
+      "distilled",
+      "Does a distilled decoder do in one step what several samples do?",
+      {"distilled": {"train.self_aligned": 0.0, _DISTILLED: 300}},
+      "distilled",
+      seeds=1,
+      steps=(1, 2, 4),
+      samples=8,
       people=300,
     ),
     Experiment(

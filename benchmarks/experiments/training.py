@@ -49,6 +49,9 @@ def train(
 
   Raises RuntimeError for one that fails.
   """
+  teachers = [run.distilled[0] for run in runs if run.distilled]
+  if teachers:
+    train(teachers, out, data, jobs=jobs)
   left = [run for run in dict.fromkeys(runs) if not is_done(out / run.name)]
   cores = sorted(os.sched_getaffinity(0))
   share = max(len(cores) // jobs, 1)
@@ -72,14 +75,9 @@ def _train(
   data: Sequence[str],
   cores: Sequence[int],
 ) -> None:
-  values = run.values | {"train.cpu_devices": len(cores)}
   command = [
     *(sys.executable, "-m", "diffpose_jax.main"),
-    f"--config={REPO}/configs/{plan.CONFIG[run.data]}.py",
-    f"--workdir={folder}",
-    "--skip_evaluation",
-    *data,
-    *(f"--config.{key}={_text(value)}" for key, value in values.items()),
+    *words(run, folder, data, cores),
   ]
   print(f"{run.name}: training", flush=True)
   tunables = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
@@ -100,6 +98,31 @@ def _train(
   config, _ = workdir.load(folder)
   record = {"steps": config.train.steps, "seconds": _seconds(folder)}
   (folder / _DONE).write_text(json.dumps(record))
+
+
+def words(
+  run: plan.Run,
+  folder: pathlib.Path,
+  data: Sequence[str],
+  cores: Sequence[int],
+) -> list[str]:
+  """The command that trains a run, after the program's name."""
+  if run.distilled:
+    teacher, iterations = run.distilled
+    return [
+      "distill",
+      f"--weights={folder.with_name(teacher.name)}",
+      f"--workdir={folder}",
+      f"--iterations={iterations}",
+    ]
+  values = run.values | {"train.cpu_devices": len(cores)}
+  return [
+    f"--config={REPO}/configs/{plan.CONFIG[run.data]}.py",
+    f"--workdir={folder}",
+    "--skip_evaluation",
+    *data,
+    *(f"--config.{key}={_text(value)}" for key, value in values.items()),
+  ]
 
 
 def seconds(folder: pathlib.Path) -> float:
