@@ -18,6 +18,7 @@ from diffpose_jax import config_checks
 CHOICES = config_checks.CHOICES
 check = config_checks.check
 check_place = config_checks.check_place
+is_address = config_checks.is_address
 places = config_checks.places
 
 

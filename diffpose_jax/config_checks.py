@@ -137,16 +137,20 @@ CHOICES = {
 }
 
 
+def is_address(place: str) -> bool:
+  """Whether it is SCHEME://... and no path on a disk."""
+  return bool(re.match(r"[a-z][a-z0-9+.-]*://", place, re.IGNORECASE))
+
+
 def check_place(name: str, place: str) -> None:
   """Raises ValueError for an address, which would be taken for a folder's name.
 
   `name` is the flag or key.
   """
-  if re.match(r"[a-z][a-z0-9+.-]*://", place, re.IGNORECASE):
+  if is_address(place):
     raise ValueError(
       f"{name}={place} is an address, not a path on a disk; copy it to a disk "
-      "(buckets: launch/prepare_data.sh, launch/mirror.sh) or mount it, see "
-      "docs/launch.md"
+      "or mount it; docs/launch.md says what may be in a bucket"
     )
 
 

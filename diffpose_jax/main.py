@@ -9,6 +9,7 @@ flags for all verbs and exits with 1.
 
 import contextlib
 import difflib
+import functools
 import importlib
 import importlib.metadata
 import pathlib
@@ -16,7 +17,7 @@ import re
 import signal
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from absl import flags, logging
@@ -28,6 +29,8 @@ from diffpose_jax.inference import shipped
 
 PACKAGE = pathlib.Path(__file__).resolve().parent
 DEFAULT_VERB = "train"
+# Keys of the config that may name a place in a bucket.
+_FETCHED = (("data", "prepared"), ("train", "resume"), ("train", "init_from"))
 
 
 class UsageError(ValueError):
@@ -72,13 +75,47 @@ def _run(arguments: list[str], debug: bool) -> int:
   multihost = hosts.pop("multihost", False)
   if hosts and not multihost:
     raise UsageError(f"{name}: --{next(iter(hosts))} is for --multihost")
+  if multihost and config_lib.is_address(str(given.get("workdir", ""))):
+    raise UsageError(
+      f"--workdir={given['workdir']}: with --multihost give a folder on a disk "
+      "that all hosts see"
+    )
   if multihost and not supervisor.is_worker():
     flag = ["--debug"] if debug else []
     return supervisor.run([name, *arguments, *flag])
   function = getattr(importlib.import_module(verb.module), verb.function)
-  with _joined(**hosts) if multihost else contextlib.nullcontext():
+  with (
+    _brought(given) as given,
+    _joined(**hosts) if multihost else contextlib.nullcontext(),
+  ):
     result = function(**given)
   return result if verb.judges else 0
+
+
+@contextlib.contextmanager
+def _brought(given: dict[str, Any]) -> Iterator[dict[str, Any]]:
+  """A context of the same flags, with what is in a bucket brought here."""
+  fetch, mirror, places = (
+    functools.partial(importlib.import_module, f"{__package__}.remote.{name}")
+    for name in ("fetch", "mirror", "places")
+  )
+  given = dict(given)
+  weights, workdir = str(given.get("weights", "")), given.get("workdir", "")
+  if config_lib.is_address(weights):
+    given["weights"] = fetch().fetched(weights)
+  if "config" in given:
+    config = given["config"]
+    for key in _FETCHED:
+      place = getattr(getattr(config, key[0], None), key[1], "")
+      if config_lib.is_address(place):
+        config[key[0]][key[1]] = str(fetch().fetched(place))
+  if not config_lib.is_address(workdir):
+    yield given
+  elif given.get("dry_run"):  # which writes nothing
+    yield given | {"workdir": str(places().kept(workdir, "workdirs"))}
+  else:
+    with mirror().mirrored(workdir) as place:
+      yield given | {"workdir": str(place)}
 
 
 def _joined(**hosts: Any) -> contextlib.AbstractContextManager:
@@ -130,12 +167,10 @@ def parse(name: str, verb: verbs.Verb, arguments: list[str]) -> dict[str, Any]:
     )
   for flag in verb.flags:
     text = values[flag].value
-    if isinstance(text, str):
+    if isinstance(text, str) and flag not in verb.addresses:
       config_lib.check_place(f"--{flag}", text)
   given = {
-    flag: verbs.FLAGS[flag][0](values[flag].value)
-    if verbs.FLAGS[flag][0] is pathlib.Path
-    else values[flag].value
+    flag: _of_type(flag, values[flag].value)
     for flag in verb.flags
     if values[flag].value is not None
   }
@@ -143,7 +178,9 @@ def parse(name: str, verb: verbs.Verb, arguments: list[str]) -> dict[str, Any]:
     # What a config file does not find, ml_collections tells when it is used.
     config: Any = given["config"]
     _ = config.is_locked
-  if "weights" in given:  # also those that ship, by name
+  if isinstance(
+    given.get("weights"), pathlib.Path
+  ):  # also shipped ones, by name
     given["weights"] = shipped.place(str(given["weights"]))
   _check_form(name, verb, given)
   if name == "train" and "workdir" not in given:
@@ -152,6 +189,16 @@ def parse(name: str, verb: verbs.Verb, arguments: list[str]) -> dict[str, Any]:
     parts = [pathlib.Path(name).stem, argument]
     given["workdir"] = "runs/" + "_".join(part for part in parts if part)
   return given
+
+
+def _of_type(flag: str, value: Any) -> Any:
+  """A flag's value; an address, which is no path, as its text."""
+  is_path = verbs.FLAGS[flag][0] is pathlib.Path
+  return (
+    pathlib.Path(value)
+    if is_path and not config_lib.is_address(value)
+    else value
+  )
 
 
 def _define(verb: verbs.Verb, arguments: list[str]) -> flags.FlagValues:

@@ -29,6 +29,7 @@ class Verb:
   help: str
   forms: tuple[Form, ...]
   judges: bool = False
+  addresses: tuple[str, ...] = ()  # flags that may name a place in a bucket
 
   @property
   def flags(self) -> list[str]:
@@ -62,6 +63,7 @@ VERBS = {
         ("workdir", "dry_run", "profile_steps", "skip_evaluation", *HOSTS),
       ),
     ),
+    addresses=("workdir",),
   ),
   "distill": Verb(
     "diffpose_jax.training.distill",
@@ -69,6 +71,7 @@ VERBS = {
     "teach the Pose-Decoder of trained weights to do in one step what several "
     "steps and samples do",
     (Form(("weights", "workdir"), ("steps", "samples", "iterations", "root")),),
+    addresses=("weights", "workdir"),
   ),
   "evaluate": Verb(
     "diffpose_jax.evaluation.verb",
@@ -90,6 +93,7 @@ VERBS = {
       Form(("compare",), ("mixed_protocols",)),
       Form(("pred", "zip"), ("gt", "skeleton")),
     ),
+    addresses=("weights",),
   ),
   "calibrate": Verb(
     "diffpose_jax.evaluation.calibrate",
@@ -112,6 +116,7 @@ VERBS = {
         ),
       ),
     ),
+    addresses=("weights",),
   ),
   "summary": Verb(
     "diffpose_jax.inference.summary",
@@ -154,6 +159,7 @@ VERBS = {
     "put a run's weights, config, joints and calibration into one file, and "
     "tell what rounding them costs",
     (Form(("weights", "out"), ("dtype", "split", "boxes", "root", "dataset")),),
+    addresses=("weights",),
   ),
   "export": Verb(
     "diffpose_jax.evaluation.export",
@@ -161,6 +167,7 @@ VERBS = {
     "write the network as StableHLO programs, or ONNX, that run without this "
     "package",
     (Form(("weights", "out"), ("onnx",)),),
+    addresses=("weights",),
   ),
   "benchmark": Verb(
     "diffpose_jax.benchmark.verb",
@@ -181,6 +188,7 @@ VERBS = {
         ),
       ),
     ),
+    addresses=("weights",),
   ),
   "replay": Verb(
     "diffpose_jax.training.replay",
@@ -203,7 +211,10 @@ VERBS = {
 # name: (type, what it says). A flag means the same for every verb.
 FLAGS: dict[str, tuple[type, str]] = {
   "config": (object, "config file; --config.KEY=VALUE overrides a key"),
-  "workdir": (str, "where a run lives; default runs/<config's name>"),
+  "workdir": (
+    str,
+    "where a run lives; default runs/<config's name>; train: also gs://...",
+  ),
   "dry_run": (
     bool,
     "build and compile all, say what would be done, and do none of it",
@@ -218,7 +229,8 @@ FLAGS: dict[str, tuple[type, str]] = {
   ),
   "weights": (
     pathlib.Path,
-    "workdir of a training run, file of pack, bundle, or name of shipped ones",
+    "workdir of a training run, file of pack, bundle, or name of shipped ones; "
+    "also gs://BUCKET/PATH",
   ),
   "split": (str, "split to evaluate; default: the config's validation split"),
   "boxes": (

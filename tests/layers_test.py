@@ -20,7 +20,7 @@ FLOORS = (
   ("inference",),
   ("weights", "data"),
   ("model", "diffusion", "config", "pose", "verbs", "compile_cache"),
-  ("supervisor", "config_checks"),
+  ("supervisor", "config_checks", "remote"),
 )
 # They take plain arguments, so that each can be used without the rest.
 WITHOUT_CONFIG = ("model", "diffusion", "pose")

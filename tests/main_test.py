@@ -2,11 +2,13 @@
 
 import ast
 import contextlib
+import dataclasses
 import pathlib
 import subprocess
 import sys
 import types
 
+import fsspec
 import pytest
 
 from diffpose_jax import main, supervisor, verbs
@@ -59,7 +61,9 @@ def calls(monkeypatch):
   fakes = {}
   for name, verb in verbs.VERBS.items():
     setattr(module, name, lambda _name=name, **f: record.append((_name, f)))
-    fakes[name] = verbs.Verb("fake_verbs", name, verb.help, verb.forms)
+    fakes[name] = dataclasses.replace(
+      verb, module="fake_verbs", function=name, judges=False
+    )
   monkeypatch.setitem(sys.modules, "fake_verbs", module)
   monkeypatch.setattr(verbs, "VERBS", fakes)
   return record
@@ -201,7 +205,7 @@ def test_a_dash_in_a_value_stays(calls):
     (["evaluate", "--weights=a", "--gt=b"], "--gt --pred --out, or --weights"),
     (["--workdir=w"], "train needs --config"),
     (
-      ["evaluate", "--weights=gs://bucket/run"],
+      ["calibrate", "--weights=gs://bucket/run"],
       "--weights=gs://bucket/run is an address, not a path on a disk; copy it",
     ),
     (["--config"], "--config"),
@@ -237,15 +241,65 @@ def test_wrong_overrides(capsys, calls, config_file, override, message):
   assert not calls
 
 
-def test_a_workdir_in_a_bucket_makes_no_folder_of_that_name(
-  capsys, calls, config_file, tmp_path, monkeypatch
+@pytest.mark.parametrize(
+  ("place", "message"),
+  [
+    ("nosuch://bucket/run", "install fsspec's package for nosuch://"),
+    ("memory://bucket", "give a folder in the bucket"),
+    ("file:///run", "give the path alone"),
+  ],
+)
+def test_a_workdir_that_cannot_be_reached_makes_no_folder_of_that_name(
+  capsys, calls, config_file, tmp_path, monkeypatch, place, message
 ):
   monkeypatch.chdir(tmp_path)
   there = sorted(tmp_path.iterdir())
-  for place in ("gs://bucket/run", "s3://bucket/run", "file:///run"):
-    arguments = [f"--config={config_file}", f"--workdir={place}"]
-    assert f"--workdir={place} is an address" in refused(capsys, *arguments)
+  arguments = [f"--config={config_file}", f"--workdir={place}"]
+  assert message in refused(capsys, *arguments)
   assert sorted(tmp_path.iterdir()) == there and not calls
+
+
+@pytest.fixture
+def bucket(monkeypatch, tmp_path):
+  """fsspec's file system in memory, and a cache of this test's own."""
+  monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+  found = fsspec.filesystem("memory")
+  found.store.clear()
+  yield found
+  found.store.clear()
+
+
+def test_a_workdir_in_a_bucket(calls, bucket, config_file, monkeypatch):
+  def train(*, workdir, dry_run=False, **_):
+    if not dry_run:
+      (pathlib.Path(workdir) / "log").write_text("trained")
+
+  monkeypatch.setattr(sys.modules["fake_verbs"], "train", train)
+  run = [f"--config={config_file}", "--workdir=memory://b/runs/a"]
+  assert main.main([*run, "--dry_run"]) == 0
+  assert not bucket.find("/b")
+  assert main.main(run) == 0
+  assert bucket.cat("/b/runs/a/log") == b"trained"
+
+
+def test_several_hosts_need_a_disk_that_all_see(
+  capsys, calls, joined, config_file
+):
+  run = [f"--config={config_file}", "--workdir=memory://b/a", "--multihost"]
+  assert "give a folder on a disk that all hosts see" in refused(capsys, *run)
+  assert not joined
+
+
+def test_weights_and_prepared_data_in_a_bucket(calls, bucket, config_file):
+  bucket.pipe("/b/small.safetensors", b"weights")
+  assert main.main(["evaluate", "--weights=memory://b/small.safetensors"]) == 0
+  [(_, given)] = calls
+  assert given["weights"].read_bytes() == b"weights"
+  bucket.pipe("/b/data/prepared.json", b"{}")
+  run = [f"--config={config_file}", "--config.data.prepared=memory://b/data"]
+  assert main.main(run) == 0
+  place = pathlib.Path(calls[1][1]["config"].data.prepared)
+  assert (place / "prepared.json").read_bytes() == b"{}"
 
 
 def test_override_before_the_config_file(capsys, calls, config_file):

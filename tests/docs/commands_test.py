@@ -76,7 +76,11 @@ def check(arguments: list[str]) -> None:
     return
   given = main.parse(name, verb, words)
   if "config" in given:
-    config_lib.check(given["config"])
+    config = given["config"]
+    for section, key in main._FETCHED:  # a bucket, of which a copy is made
+      if config_lib.is_address(config[section][key]):
+        config[section][key] = ""
+    config_lib.check(config)
 
 
 def _problem(arguments: list[str]) -> str:
