@@ -169,8 +169,8 @@ EXPERIMENTS = {
       {"full": {}},
       "full",
       seeds=1,
-      steps=(1, 2, 4, 8),
-      samples=8,
+      steps=(1, 2, 4, 8, 16),
+      samples=16,
       people=300,
     ),
     Experiment(
@@ -179,8 +179,8 @@ EXPERIMENTS = {
       {"self_aligned 0": {"train.self_aligned": 0.0}},
       "self_aligned 0",
       seeds=1,
-      steps=(1, 2, 4, 8),
-      samples=8,
+      steps=(1, 2, 4, 8, 16),
+      samples=16,
       people=300,
     ),
     Experiment(
