@@ -1,10 +1,10 @@
 """Your own labelled video, in the form of datasets/custom/README.md, on CPU.
 
 python -m diffpose_jax.main --config=configs/custom.py --workdir=runs/own \
-  --config.data.root=/path/to/own --config.train.init_from=runs/synthetic
+  --config.data.root=/path/to/own --config.train.init_from=diffpose-small
 
-The network and recipe of jhmdb.py, so that a run of synthetic.py, pretrain.py
-or jhmdb.py is a start; joints of the same name keep their weights.
+The network and recipe of jhmdb.py: the weights that ship and runs of synthetic.py,
+pretrain.py or jhmdb.py are starts; joints of the same name keep their weights.
 configs/custom.py:pt18 is the paper's network and recipe, for accelerators.
 """
 
