@@ -9,7 +9,6 @@ flags for all verbs and exits with 1.
 
 import contextlib
 import difflib
-import functools
 import importlib
 import importlib.metadata
 import pathlib
@@ -95,26 +94,26 @@ def _run(arguments: list[str], debug: bool) -> int:
 @contextlib.contextmanager
 def _brought(given: dict[str, Any]) -> Iterator[dict[str, Any]]:
   """A context of the same flags, with what is in a bucket brought here."""
-  fetch, mirror, places = (
-    functools.partial(importlib.import_module, f"{__package__}.remote.{name}")
-    for name in ("fetch", "mirror", "places")
-  )
+
+  def remote(name: str) -> Any:
+    return importlib.import_module(f"{__package__}.remote.{name}")
+
   given = dict(given)
   weights, workdir = str(given.get("weights", "")), given.get("workdir", "")
   if config_lib.is_address(weights):
-    given["weights"] = fetch().fetched(weights)
+    given["weights"] = remote("fetch").fetched(weights)
   if "config" in given:
     config = given["config"]
     for key in _FETCHED:
       place = getattr(getattr(config, key[0], None), key[1], "")
       if config_lib.is_address(place):
-        config[key[0]][key[1]] = str(fetch().fetched(place))
+        config[key[0]][key[1]] = str(remote("fetch").fetched(place))
   if not config_lib.is_address(workdir):
     yield given
   elif given.get("dry_run"):  # which writes nothing
-    yield given | {"workdir": str(places().kept(workdir, "workdirs"))}
+    yield given | {"workdir": str(remote("places").kept(workdir, "workdirs"))}
   else:
-    with mirror().mirrored(workdir) as place:
+    with remote("mirror").mirrored(workdir) as place:
       yield given | {"workdir": str(place)}
 
 

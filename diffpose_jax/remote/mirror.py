@@ -7,6 +7,7 @@ with its seal last, so that one that is not whole is known by that.
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import pathlib
@@ -49,27 +50,60 @@ def mirrored(address: str, *, every: float = _EVERY) -> Iterator[pathlib.Path]:
       to date.
   """
   place = places.kept(address, "workdirs")
-  copy = _Copy(address, place)
-  copy.begin()
-  done = threading.Event()
-  beside = threading.Thread(
-    target=_keep, args=(copy, done, every), name="mirror", daemon=True
-  )
-  beside.start()
-  try:
-    yield place
-  except BaseException:
-    done.set()
-    beside.join()
-    failure = _end(copy)
+  with _alone(place):
+    copy = _Copy(address, place)
+    copy.begin()
+    done = threading.Event()
+    beside = threading.Thread(
+      target=_keep, args=(copy, done, every), name="mirror", daemon=True
+    )
+    beside.start()
+
+    def end() -> ValueError | None:
+      done.set()
+      beside.join()
+      return _end(copy)
+
+    try:
+      yield place
+    except BaseException:
+      failure = end()
+      if failure:
+        logging.error("%s", failure)
+      raise
+    failure = end()
     if failure:
-      logging.error("%s", failure)
-    raise
-  done.set()
-  beside.join()
-  failure = _end(copy)
-  if failure:
-    raise failure
+      raise failure
+
+
+@contextlib.contextmanager
+def _alone(place: pathlib.Path) -> Iterator[None]:
+  """A context in which no other process of this machine is at the workdir.
+
+  The operating system frees it of a process that ends in any way.
+  """
+  place.parent.mkdir(parents=True, exist_ok=True)
+  with open(place.with_name(f".{place.name}.mirror"), "w") as file:
+    try:
+      fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+      raise ValueError(
+        f"{place}: another process of this machine is at this run; wait for its "
+        "end, or stop it"
+      ) from error
+    yield
+
+
+def _machine(folder: pathlib.Path) -> str:
+  """What this machine is known by, also to a process after this one."""
+  path = folder / "machine.id"
+  if not path.exists():
+    draft = folder / f".machine.{secrets.token_hex(4)}"
+    draft.write_text(secrets.token_hex(8))
+    with contextlib.suppress(FileExistsError):
+      os.link(draft, path)
+    draft.unlink()
+  return path.read_text()
 
 
 def _keep(copy: "_Copy", done: threading.Event, every: float) -> None:
@@ -118,7 +152,9 @@ class _Copy:
     self._files, self._path = places.opened(address)
     self._sent: dict[str, tuple[int, int]] = {}  # records: size, time
     self._steps: set[int] = set()
-    self._me = {"host": socket.gethostname(), "id": secrets.token_hex(8)}
+    host = socket.gethostname()
+    self._me = {"host": host, "id": f"{host} {_machine(place.parent)}"}
+    self._beaten = 0.0
 
   def begin(self) -> None:
     """Makes sure that workdir and copy are one run, the newer of the two."""
@@ -193,6 +229,7 @@ class _Copy:
       self._check_lease()
       lease = self._me | {"time": time.time()}
       self._files.pipe_file(self._at(LEASE), json.dumps(lease).encode())
+      self._beaten = time.monotonic()
 
   def leave(self) -> None:
     """Lets another machine go on at once."""
@@ -270,15 +307,16 @@ class _Copy:
 
   def _records(self) -> list[str]:
     """All files of the workdir but for steps, and what a run makes anew."""
-    names = []
-    for path in self.place.rglob("*"):
-      name = path.relative_to(self.place)
-      top = name.parts[0]
-      hidden = any(part.startswith(".") for part in name.parts)
-      if top in _LEFT | {CHECKPOINTS} or hidden or not path.is_file():
-        continue
-      names.append(name.as_posix())
-    return sorted(names)
+    found = []
+    for top in self.place.iterdir():
+      if top.name not in _LEFT | {CHECKPOINTS}:
+        found += top.rglob("*") if top.is_dir() else [top]
+    names = [path.relative_to(self.place) for path in found if path.is_file()]
+    return sorted(
+      name.as_posix()
+      for name in names
+      if not any(part.startswith(".") for part in name.parts)
+    )
 
   def _local(self) -> set[int]:
     """Sealed steps of the workdir."""
@@ -324,6 +362,8 @@ class _Copy:
       return None
 
   def _put(self, name: str) -> None:
+    if self._beaten and time.monotonic() - self._beaten > _BEAT:
+      self.beat()  # many files take long
     self._files.put_file(str(self.place / name), self._at(name))
 
   def _remove(self, name: str) -> None:

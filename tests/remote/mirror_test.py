@@ -89,7 +89,6 @@ def test_steps_that_go_here_go_there_once_the_newer_ones_are(bucket):
   with mirror.mirrored(RUN) as here:
     write(here, 1)
     copy = mirror._Copy(RUN, here)
-    copy._me = json.loads(bucket.cat("/bucket/runs/a/mirror.lease"))
     copy.update()
     for path in sorted((here / "checkpoints/1").rglob("*"), reverse=True):
       path.rmdir() if path.is_dir() else path.unlink()
@@ -152,6 +151,36 @@ def test_another_machine_at_the_run_is_refused(bucket, tmp_path, monkeypatch):
   bucket.pipe("/bucket/runs/a/mirror.lease", json.dumps(lease).encode())
   with mirror.mirrored(RUN):
     pass
+
+
+def test_a_run_that_was_killed_goes_on_at_once(bucket, monkeypatch):
+  """Its lease is this machine's own."""
+  with mirror.mirrored(RUN) as here:
+    lease = bucket.cat("/bucket/runs/a/mirror.lease")
+    write(here, 4)
+  bucket.pipe("/bucket/runs/a/mirror.lease", lease)
+  with mirror.mirrored(RUN) as again:
+    assert (again / "checkpoints/4").is_dir()
+
+
+def test_another_process_of_the_machine_is_refused(bucket):
+  with (
+    mirror.mirrored(RUN),
+    pytest.raises(ValueError, match="another process of this machine is at"),
+    mirror.mirrored(RUN),
+  ):
+    raise AssertionError("not reached")
+
+
+def test_an_update_that_takes_long_shows_that_it_lives(bucket, monkeypatch):
+  with mirror.mirrored(RUN) as here:
+    before = json.loads(bucket.cat("/bucket/runs/a/mirror.lease"))["time"]
+    copy = mirror._Copy(RUN, here)
+    copy._beaten = time.monotonic() - 100
+    write(here, 1)
+    copy.update()
+    after = json.loads(bucket.cat("/bucket/runs/a/mirror.lease"))["time"]
+  assert after > before
 
 
 def test_a_run_whose_place_was_taken_is_stopped(bucket, monkeypatch):
