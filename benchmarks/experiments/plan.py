@@ -169,8 +169,8 @@ EXPERIMENTS = {
       {"full": {}},
       "full",
       seeds=1,
-      steps=(1, 2, 4, 8, 16),
-      samples=16,
+      steps=(1, 2, 4, 8),
+      samples=8,
       people=300,
     ),
     Experiment(

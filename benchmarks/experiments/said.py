@@ -121,6 +121,12 @@ steps, it has 95 % for 16 % of the evaluations, and 98 % for 46 %. Most of that 
 the first look's, which has 89 % for a sixteenth: who goes on gains little by it.
 Thresholds are of the same people.
 """,
+  "distilled": """
+`distill`, 300 iterations from the network that is trained as in the paper, taught by
+its own 4 steps x 8 samples. One step and one sample of the student are within 0.2 AP
+of the teacher's best, as the teacher's one step already is; and its walk of four
+steps loses nothing any more: 80.3 with one sample, the teacher's has 79.3.
+""",
   "stochastic": """
 `--eta=1`, the network that is trained as in the paper. Little changes: 4 steps x 8
 samples are 0.7 AP better on hard joints than without that noise, 2 and 8 steps
