@@ -18,9 +18,10 @@ FLOORS = (
   ("training",),
   ("evaluation",),
   ("inference",),
+  ("remote",),
   ("weights", "data"),
   ("model", "diffusion", "config", "pose", "verbs", "compile_cache"),
-  ("supervisor", "config_checks", "remote"),
+  ("supervisor", "config_checks"),
 )
 # They take plain arguments, so that each can be used without the rest.
 WITHOUT_CONFIG = ("model", "diffusion", "pose")

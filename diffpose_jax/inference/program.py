@@ -68,7 +68,8 @@ class Shelf:
         traced = export.export(function)(*arguments)
         kept = bytes(traced.serialize())
       except (ValueError, NotImplementedError) as error:
-        # A kernel of a vendor's, say, whose form may change.
+        # JAX raises either for what it cannot export: a kernel of a vendor's,
+        # say, whose form may change.
         logging.debug("program %s is not kept: %s", name, error)
         return function
       self._write(name, kept)

@@ -22,10 +22,10 @@ from typing import Any
 from absl import logging
 
 from diffpose_jax.remote import fetch, places
+from diffpose_jax.weights import seal, steps
 
 ID = "mirror.id"  # of workdir and copy: that they belong together
 LEASE = "mirror.lease"  # in the copy: who brings it up to date
-CHECKPOINTS, SEAL = "checkpoints", "manifest.json"  # as in `weights`
 _LEFT = {"data", "source", "train.lock", LEASE}  # what a run makes anew
 _EVERY = 300.0  # seconds between two updates
 _BEAT = 60.0  # and between two signs of life
@@ -180,16 +180,19 @@ class _Copy:
         "away"
       )
     elif self._newest(there) > max(self._local(), default=-1) or mine is None:
+      # Whole or not at all: a part of it must not pass for the run.
+      draft = self.place.with_name(f"{self.place.name}.fetching")
+      fetch.copy(self.address, draft, leave={LEASE})
       if self.place.exists():
         self._put_aside()
-      fetch.copy(self.address, self.place, leave={LEASE})
+      os.replace(draft, self.place)
     self.beat()
     with places.told(self.address, "cannot be read"):
       self._steps = {step for step in self._local() if self._has(step)}
 
   def _has(self, step: int) -> bool:
     """Whether the copy holds the same step, by its seal."""
-    name = f"{CHECKPOINTS}/{step}/{SEAL}"
+    name = f"{steps.FOLDER}/{step}/{seal.NAME}"
     return self._read(name) == (self.place / name).read_bytes()
 
   def _put_aside(self) -> None:
@@ -246,26 +249,29 @@ class _Copy:
         if step not in self._steps:
           self._put_step(step)
       self._put_records()
-      for step in self._remote() - self._local():
-        self._remove(f"{CHECKPOINTS}/{step}")
-        self._steps.discard(step)
+      # A newer one that is damaged here may be whole there.
+      local = self._local()
+      for step in self._remote() - local:
+        if step < max(local, default=-1):
+          self._remove(f"{steps.FOLDER}/{step}")
+          self._steps.discard(step)
 
   def _put_step(self, step: int) -> None:
     """A step, its seal last; one that is removed meanwhile is left."""
-    folder = self.place / CHECKPOINTS / str(step)
+    folder = self.place / steps.FOLDER / str(step)
     files = [path for path in folder.rglob("*") if path.is_file()]
-    self._remove(f"{CHECKPOINTS}/{step}")  # another one, or a part
+    self._remove(f"{steps.FOLDER}/{step}")  # another one, or a part
     names = [path.relative_to(self.place).as_posix() for path in files]
-    seal = f"{CHECKPOINTS}/{step}/{SEAL}"
+    last = f"{steps.FOLDER}/{step}/{seal.NAME}"
     try:
       for name in names:
-        if name != seal:
+        if name != last:
           self._put(name)
       there = fetch.listed(self._files, self._path)
       for name in names:
-        if name != seal:
+        if name != last:
           self._check(name, there)
-      self._put(seal)
+      self._put(last)
     except FileNotFoundError:
       if folder.exists():
         raise
@@ -309,7 +315,7 @@ class _Copy:
     """All files of the workdir but for steps, and what a run makes anew."""
     found = []
     for top in self.place.iterdir():
-      if top.name not in _LEFT | {CHECKPOINTS}:
+      if top.name not in _LEFT | {steps.FOLDER}:
         found += top.rglob("*") if top.is_dir() else [top]
     names = [path.relative_to(self.place) for path in found if path.is_file()]
     return sorted(
@@ -320,12 +326,7 @@ class _Copy:
 
   def _local(self) -> set[int]:
     """Sealed steps of the workdir."""
-    folder = self.place / CHECKPOINTS
-    return {
-      int(path.parent.name)
-      for path in folder.glob(f"*/{SEAL}")
-      if path.parent.name.isdecimal()
-    }
+    return set(steps.usable(self.place / steps.FOLDER))
 
   def _remote(self) -> set[int]:
     """Steps of the copy, whole or not."""
@@ -334,7 +335,7 @@ class _Copy:
     return {
       int(part[1])
       for part in parts
-      if part[0] == CHECKPOINTS and len(part) > 2 and part[1].isdecimal()
+      if part[0] == steps.FOLDER and len(part) > 2 and part[1].isdecimal()
     }
 
   @staticmethod
@@ -345,7 +346,9 @@ class _Copy:
       (
         int(part[1])
         for part in parts
-        if part[0] == CHECKPOINTS and part[2:] == [SEAL] and part[1].isdecimal()
+        if part[0] == steps.FOLDER
+        and part[2:] == [seal.NAME]
+        and part[1].isdecimal()
       ),
       default=-1,
     )

@@ -7,12 +7,10 @@ with all sizes at once. A scheme needs its package: gcsfs for `gs`.
 import contextlib
 import os
 import pathlib
-import re
 from collections.abc import Iterator
 
 import fsspec
 
-_ADDRESS = re.compile(r"([a-z][a-z0-9+.-]*)://(.*)", re.IGNORECASE)
 _EXTRA = {"gs": "gcs"}  # of this package, that brings what a scheme needs
 
 
@@ -39,10 +37,10 @@ def opened(address: str) -> tuple[fsspec.AbstractFileSystem, str]:
 
 def _split(address: str) -> tuple[str, str]:
   """Scheme and path. Raises ValueError for one without a folder of its own."""
-  found = _ADDRESS.fullmatch(address)
-  if found is None:
+  scheme, colon, path = address.partition("://")
+  if not colon:
     raise ValueError(f"{address} is no address, as gs://BUCKET/PATH")
-  scheme, path = found[1].lower(), found[2].strip("/")
+  scheme, path = scheme.lower(), path.strip("/")
   if scheme in ("file", "local"):
     raise ValueError(f"{address}: give the path alone")
   parts = path.split("/")

@@ -134,5 +134,6 @@ def _extract(
         # `file_size` bounds what is read, whatever is stored.
         shutil.copyfileobj(inner, out)
   except (zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+    # The last is zipfile's, of a compression that it does not know.
     raise ValueError(f"{url}: no zip as expected ({error})") from error
   return target

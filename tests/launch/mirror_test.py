@@ -8,7 +8,7 @@ import pytest
 COPY = "gs://bucket/runs/a"
 # A run that writes step $1 and removes step $2, and leaves what is not copied.
 TRAIN = """
-cd "$HOME/../work" && mkdir -p "checkpoints/$1/state" data source \
+cd "$HOME/../local" && mkdir -p "checkpoints/$1/state" data source \
   checkpoints/9.diffpose-writing
 echo "$1" >"checkpoints/$1/state/leaf"; rm -rf "checkpoints/$2"
 echo "step $1" >>metrics.jsonl; echo '{}' >config.json
@@ -22,10 +22,10 @@ def work(shell, buckets):
   shell.stand_in("train", TRAIN)
   shell.stand_in("python", 'echo "jax==1.2.3"')
   shell.environment["DIFFPOSE_PYTHON"] = str(shell.folder / "bin" / "python")
-  return shell.folder / "work"
+  return shell.folder / "local"
 
 
-def _mirror(shell, *words, workdir="work", **more):
+def _mirror(shell, *words, workdir="local", **more):
   return shell.run(
     "mirror.sh",
     f"--workdir={workdir}",
@@ -64,7 +64,7 @@ def test_the_copy_holds_the_run_and_no_more(shell, work, buckets):
   assert "checkpoints/1/state/leaf" not in found
   assert found["metrics.jsonl"] == "step 1\nstep 2\n"
   assert sorted(p.name for p in shell.folder.iterdir()) == [
-    *("bin", "buckets", "calls", "home", "work")
+    *("bin", "buckets", "calls", "home", "local")
   ]
 
 
@@ -96,7 +96,7 @@ def test_a_copy_that_cannot_be_updated_is_said(shell, work, buckets):
     done = _mirror(shell, "cut", str(code), env=environment)
     assert done.returncode == expected
     assert done.stderr.splitlines()[-1] == (
-      f"mirror.sh: the copy in {COPY} is older than work"
+      f"mirror.sh: the copy in {COPY} is older than local"
     )
 
 
@@ -131,7 +131,7 @@ def test_the_runs_of_others_are_left_alone(shell, work, buckets):
 
 
 SLOW = """
-mkdir -p "$HOME/../work/checkpoints/5" && cd "$HOME/../work"
+mkdir -p "$HOME/../local/checkpoints/5" && cd "$HOME/../local"
 echo 5 >checkpoints/5/leaf; echo up
 trap 'rm -r checkpoints/5; mkdir checkpoints/6; echo 6 >checkpoints/6/leaf
 exit 143' TERM
@@ -143,7 +143,7 @@ def test_it_is_brought_up_to_date_meanwhile_and_after_a_signal(
   shell, work, buckets
 ):
   shell.stand_in("slow", SLOW)
-  words = ("--workdir=work", f"--bucket={COPY}", "--every=1", "--", "slow")
+  words = ("--workdir=local", f"--bucket={COPY}", "--every=1", "--", "slow")
   run = shell.start("mirror.sh", *words)
   assert run.stdout.readline() == "up\n"
   steps = buckets / "bucket" / "runs" / "a" / "checkpoints"

@@ -241,17 +241,19 @@ def test_an_interrupted_run_is_copied(bucket):
   assert "mirror.lease" not in names(bucket)
 
 
+def run_with(bucket, monkeypatch, put):
+  """A run of one step, at whose end the bucket takes files by `put`."""
+  with mirror.mirrored(RUN) as here:
+    write(here, 3)
+    monkeypatch.setattr(bucket, "put_file", put)
+
+
 def test_a_bucket_that_fails_costs_no_step(bucket, monkeypatch):
   def broken(*_, **__):
     raise OSError("no route")
 
-  def run():
-    with mirror.mirrored(RUN) as here:
-      write(here, 3)
-      monkeypatch.setattr(bucket, "put_file", broken)
-
   with pytest.raises(ValueError, match="brought up to date.*copy is older"):
-    run()
+    run_with(bucket, monkeypatch, broken)
   here = places.kept(RUN, "workdirs")
   assert (here / "checkpoints/3/manifest.json").exists()
 
@@ -265,14 +267,44 @@ def test_what_arrives_cut_short_is_not_sealed(bucket, monkeypatch):
     if "/state/" in remote:
       bucket.pipe(f"/{remote.strip('/')}", pathlib.Path(local).read_bytes()[1:])
 
-  def run():
-    with mirror.mirrored(RUN) as here:
-      write(here, 3)
-      monkeypatch.setattr(bucket, "put_file", cut)
-
   with pytest.raises(ValueError, match="state/0 did not arrive as it is: 1 by"):
-    run()
+    run_with(bucket, monkeypatch, cut)
   assert "checkpoints/3/manifest.json" not in names(bucket)
+
+
+def test_a_copy_that_was_fetched_in_part_is_not_the_run(
+  bucket, tmp_path, monkeypatch
+):
+  """Else a seal without its files would pass, and the whole step be removed."""
+  with mirror.mirrored(RUN) as here:
+    write(here, 3)
+  machine(monkeypatch, tmp_path / "two")
+  get = bucket.get_file
+
+  def lost(remote, local, **more):
+    if "/state/" in remote:
+      raise OSError("no route")
+    get(remote, local, **more)
+
+  with monkeypatch.context() as broken:
+    broken.setattr(bucket, "get_file", lost)
+    with pytest.raises(ValueError, match="no route"):
+      mirror.mirrored(RUN).__enter__()
+  assert not places.kept(RUN, "workdirs").exists()
+  with mirror.mirrored(RUN) as there:
+    assert (there / "checkpoints/3/state/0").read_bytes() == b"w"
+  assert "checkpoints/3/state/0" in names(bucket)
+
+
+def test_a_step_that_is_damaged_here_stays_there(bucket):
+  with mirror.mirrored(RUN) as here:
+    write(here, 3)
+    write(here, 6)
+  with mirror.mirrored(RUN):
+    quarantine = here / "checkpoints/quarantine"
+    quarantine.mkdir()
+    (here / "checkpoints/6").rename(quarantine / "6-0")
+  assert "checkpoints/6/manifest.json" in names(bucket)
 
 
 def test_one_failure_at_the_end_is_tried_again(bucket, monkeypatch):
