@@ -20,7 +20,7 @@ REPO = pathlib.Path(__file__).resolve().parents[2]
 PROGRAM = "diffpose_jax.main"
 SHELLS = ("bash", "sh", "")
 # Flags of other programs that stand without them.
-OTHERS = {"dry-run", "gpus-per-task", "help", "meshes", "remat", "signal"}
+OTHERS = {"dry-run", "gpus-per-task", "help", "signal"}
 # Words that look like keys of a config and are files or calls.
 NO_KEYS = {"train.lock", "data.json", "model.txt"}
 NO_KEYS |= {"model.predict", "model.protocol"}
@@ -159,9 +159,11 @@ launch/again.sh -- .venv/bin/python -m diffpose_jax.main train \\
 
 
 def test_flags_in_the_text_are_flags(pages):
-  """Of the program or of a script of launch/, alone or behind a verb."""
+  """Of the program, a benchmark or a script of launch/, alone or after a verb."""
   known = {*verbs.FLAGS, "debug", "version", *OTHERS}
   known |= {f"no{flag}" for flag in verbs.FLAGS}
+  for path in (REPO / "benchmarks").rglob("*.py"):
+    known |= set(re.findall(r'add_argument\(\s*"--(\w+)"', path.read_text()))
   scripts = "".join(p.read_text() for p in (REPO / "launch").glob("*.*"))
   unknown = []
   for page in pages.values():
