@@ -5,7 +5,7 @@ import math
 import os
 import pathlib
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TextIO
 
 import numpy as np
@@ -14,6 +14,7 @@ from diffpose_jax.data import annotation_records, strict_json, whole_file
 from diffpose_jax.pose import skeleton as skeleton_lib
 
 _PIECE = 1 << 20  # characters copied at once
+_UNKNOWN = '"nframes": null'  # as long as frames come
 
 
 def write_video(
@@ -41,7 +42,7 @@ def write_frames(
   Args:
     path: folders are made where they are missing.
     name: of the video.
-    frames: are gone through once, or twice where they have no length.
+    frames: are gone through once.
     skeleton: names the joints.
     protocol: how predictions came about; goes under the key `protocol`, which
       evaluators ignore.
@@ -50,9 +51,13 @@ def write_frames(
     ValueError: a number is not finite.
   """
   folder = pathlib.Path(path).parent
-  with whole_file.text(path) as file, _beside(folder) as people:
+  with (
+    whole_file.text(path) as file,
+    _beside(folder) as images,
+    _beside(folder) as people,
+  ):
     try:
-      file.writelines(_json(name, frames, skeleton, protocol, people))
+      file.writelines(_json(name, frames, skeleton, protocol, images, people))
     except ValueError as error:
       raise ValueError(f"{path}: not written: {error}") from None
 
@@ -68,22 +73,28 @@ def _json(
   frames: Iterable[annotation_records.Frame],
   skeleton: skeleton_lib.Skeleton,
   protocol: Mapping[str, Any] | None,
+  images: TextIO,
   people: TextIO,
 ) -> Iterator[str]:
   """The text of a PoseTrack18 annotation file, in pieces.
 
-  Images come before all people: those of a frame wait in a file of their own.
+  Each image says how many there are, and all come before the people: both wait
+  in files of their own.
   """
-  length = len(frames) if isinstance(frames, Sized) else sum(1 for _ in frames)
-  count = 0
-  yield '{"images": ['
-  for position, frame in enumerate(frames):
-    yield ", " if position else ""
-    yield strict_json.text(_image_json(frame, name, length))
+  length = count = 0
+  for frame in frames:
+    images.write(strict_json.text(_image_json(frame, name)) + "\n")
+    length += 1
     for person in frame.people:
       record = _person_json(person) | {"id": count, "image_id": frame.image_id}
       people.write((", " if count else "") + strict_json.text(record))
       count += 1
+  yield '{"images": ['
+  images.seek(0)
+  for position, line in enumerate(images):
+    # Within a name, quotes would be escaped.
+    record = line[:-1].replace(_UNKNOWN, f'"nframes": {length}')
+    yield (", " if position else "") + record
   yield '], "annotations": ['
   people.seek(0)
   while piece := people.read(_PIECE):
@@ -102,15 +113,13 @@ def _json(
   yield "}"
 
 
-def _image_json(
-  frame: annotation_records.Frame, video: str, frames: int
-) -> dict[str, Any]:
+def _image_json(frame: annotation_records.Frame, video: str) -> dict[str, Any]:
   record = {
     "file_name": frame.file_name,
     "id": frame.image_id,
     "frame_id": frame.image_id,
     "vid_id": video.split("_")[0],
-    "nframes": frames,
+    "nframes": None,  # `_UNKNOWN`
     "is_labeled": frame.labelled,
     "has_labeled_person": bool(frame.people),
     "ignore_regions_x": [

@@ -13,13 +13,13 @@ def write(
 ) -> None:
   """Writes the poses of a video; the file appears whole or not at all.
 
-  One frame at a time is in memory. Raises ValueError for a number that is not
-  finite.
+  One frame at a time is in memory. Raises ValueError for what `poses.checked`
+  refuses.
   """
   annotations.write_frames(
     path,
     head.name,
-    frames,
+    poses.checked(head, frames),
     skeleton=head.skeleton,
     protocol=head.protocol,
   )

@@ -22,6 +22,7 @@ class Stages:
     """The process's time counts from here on."""
     self._wall: dict[str, float] = collections.defaultdict(float)
     self._cpu: dict[str, float] = collections.defaultdict(float)
+    self._apart: dict[str, float] = collections.defaultdict(float)
     self._lock = threading.Lock()
     self._began = time.perf_counter(), time.process_time()
 
@@ -40,6 +41,11 @@ class Stages:
       self._wall[name] += wall
       self._cpu[name] += cpu
 
+  def apart(self, name: str, seconds: float) -> None:
+    """A stage of another process, which was busy so long."""
+    self.add(name, seconds, seconds)
+    self._apart[name] += seconds
+
   @property
   def wall(self) -> dict[str, float]:
     """Seconds on the clock of each stage, the slowest first."""
@@ -51,13 +57,18 @@ class Stages:
     found = dict(self._cpu)
     if NETWORK in found:
       others = sum(found.values()) - found[NETWORK]
-      total = time.process_time() - self._began[1]
+      total = self._total()
       found[NETWORK] = max(total - others, found[NETWORK])
     return found
 
+  def _total(self) -> float:
+    """Processor seconds of this process, and of stages in others."""
+    here = time.process_time() - self._began[1]
+    return here + sum(self._apart.values())
+
   def __str__(self) -> str:
     seconds = time.perf_counter() - self._began[0]
-    total, cpu = time.process_time() - self._began[1], self.cpu
+    total, cpu = self._total(), self.cpu
     parts = [
       f"{name} {wall:.1f} s ({cpu[name]:.1f})"
       for name, wall in self.wall.items()

@@ -1,0 +1,188 @@
+"""Writes the files of poses in a process beside the prediction.
+
+Text of numbers takes Python longer than a fast accelerator takes to find them;
+in a process of its own it holds nobody up, and is all but done when the last
+frame is. `Scribe` is what the prediction has of it, `main` the process: it
+follows the spool by its descriptor, writes each format in a thread, and goes
+with the prediction, however that ends.
+
+Between them are lines of JSON: what is to be written; `[frames, over]` whenever
+there are more; and back what was wrong, or that nothing was. A process that dies
+says nothing, and the prediction writes the files itself.
+"""
+
+import concurrent.futures
+import contextlib
+import functools
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any, TextIO
+
+from absl import logging
+
+import diffpose_jax
+from diffpose_jax.data import poses, result_formats
+from diffpose_jax.inference import spool as spool_lib
+
+# Frames after which it is worth its start, which takes two seconds.
+FRAMES = 1000
+_EVERY = 16  # frames, between two lines
+_SECONDS = 10.0  # for it to end once nobody wants it any more
+
+
+class Scribe:
+  """The process, from its start to its end."""
+
+  def __init__(
+    self,
+    spool: spool_lib.Spool,
+    head: poses.Head,
+    out: pathlib.Path,
+    formats: Sequence[str],
+    *,
+    samples: bool = False,
+  ):
+    """Starts it; raises OSError where none can be."""
+    package = str(pathlib.Path(diffpose_jax.__file__).resolve().parents[1])
+    path = os.pathsep.join(filter(None, [package, os.getenv("PYTHONPATH")]))
+    self._process = subprocess.Popen(
+      [sys.executable, "-m", __name__],
+      stdin=subprocess.PIPE,
+      stdout=subprocess.PIPE,
+      text=True,
+      pass_fds=[spool.fileno()],
+      process_group=0,  # Ctrl-C is for the prediction, which closes the pipes
+      env={**os.environ, "PYTHONPATH": path, "JAX_PLATFORMS": "cpu"},
+    )
+    self._told = 0
+    self._say(
+      {
+        "spool": spool.fileno(),
+        "head": poses.record_of(head, str(out)),
+        "out": str(out),
+        "formats": list(formats),
+        "samples": samples,
+      }
+    )
+
+  def grown(self, count: int) -> None:
+    """So many frames are in the spool."""
+    if count >= self._told + _EVERY:
+      self._told = count
+      self._say([count, False])
+
+  def finish(self, count: int) -> float | None:
+    """Waits for the files; the process's own seconds, or None where it died.
+
+    Raises ValueError for what is wrong with a frame, or a disk.
+    """
+    self._say([count, True])
+    assert self._process.stdout is not None
+    answer = self._process.stdout.readline()
+    try:
+      said: dict[str, Any] = json.loads(answer)
+    except ValueError:
+      return None
+    if said["wrong"] is not None:
+      raise ValueError(said["wrong"])
+    return float(said["seconds"])
+
+  def _say(self, record: Any) -> None:
+    assert self._process.stdin is not None
+    with contextlib.suppress(OSError):  # it died, as `finish` will find
+      self._process.stdin.write(json.dumps(record) + "\n")
+      self._process.stdin.flush()
+
+  def close(self) -> None:
+    """Ends the process; files that are not whole go with it."""
+    process = self._process
+    for pipe in (process.stdin, process.stdout):
+      assert pipe is not None
+      with contextlib.suppress(OSError):
+        pipe.close()
+    try:
+      process.wait(_SECONDS)
+    except subprocess.TimeoutExpired:
+      process.kill()
+      process.wait()
+
+  def __enter__(self) -> "Scribe":
+    return self
+
+  def __exit__(self, kind, value, traceback) -> None:
+    self.close()
+
+
+def started(
+  spool: spool_lib.Spool,
+  head: poses.Head,
+  out: pathlib.Path,
+  formats: Sequence[str],
+  *,
+  samples: bool = False,
+) -> Scribe | None:
+  """A `Scribe`; None, and a warning, where the machine starts none."""
+  try:
+    return Scribe(spool, head, out, formats, samples=samples)
+  except OSError as error:
+    logging.warning("poses are written in the end: %s", error)
+    return None
+
+
+def write(
+  head: poses.Head,
+  out: pathlib.Path,
+  formats: Sequence[str],
+  frames: spool_lib.Spool | spool_lib.Tail,
+  *,
+  samples: bool = False,
+) -> None:
+  """Writes the files of each format; ValueError as `result_formats.write`."""
+  for form in formats:
+    path, *_ = result_formats.paths(form, out, head.name)
+    result_formats.write(form, path, head, frames, samples=samples)
+
+
+def main(stdin: TextIO = sys.stdin, stdout: TextIO = sys.stdout) -> None:
+  """Writes what the first line says, as it comes."""
+  what = json.loads(stdin.readline())
+  with os.fdopen(what["spool"], "rb") as file:
+    tail = spool_lib.Tail(file)
+    one = functools.partial(
+      write,
+      poses.of_record(what["head"], what["out"]),
+      pathlib.Path(what["out"]),
+      frames=tail,
+      samples=what["samples"],
+    )
+    with concurrent.futures.ThreadPoolExecutor(len(what["formats"])) as pool:
+      jobs = [pool.submit(one, formats=[form]) for form in what["formats"]]
+      over = False
+      for line in stdin:
+        count, over = json.loads(line)
+        tail.grown(count, over)
+        if over:
+          break
+      if not over:
+        tail.leave()
+  if not over:
+    return
+  wrong = None
+  for job in jobs:
+    try:
+      job.result()
+    except ValueError as error:
+      wrong = wrong or str(error)  # of the first format, as without it
+  with contextlib.suppress(OSError):
+    seconds = time.process_time()
+    print(json.dumps({"wrong": wrong, "seconds": seconds}), file=stdout)
+    stdout.flush()
+
+
+if __name__ == "__main__":
+  main()
