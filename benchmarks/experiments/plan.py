@@ -159,7 +159,8 @@ EXPERIMENTS = {
     Experiment(
       "spread",
       "How wide a target?",
-      {"3 cells": {}, "2 cells": {"diffusion.spread": 2.0}},
+      {"3 cells": {}}
+      | {f"{n} cells": {"diffusion.spread": float(n)} for n in (2, 4)},
       "3 cells",
       seeds=2,
     ),
@@ -169,8 +170,8 @@ EXPERIMENTS = {
       {"full": {}},
       "full",
       seeds=1,
-      steps=(1, 2, 4, 8),
-      samples=8,
+      steps=(1, 2, 4, 8, 16),
+      samples=16,
       people=300,
     ),
     Experiment(
