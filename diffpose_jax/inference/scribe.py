@@ -8,7 +8,8 @@ with the prediction, however that ends.
 
 Between them are lines of JSON: what is to be written; `[frames, over]` whenever
 there are more; and back what was wrong, or that nothing was. A process that dies
-says nothing, and the prediction writes the files itself.
+says nothing, and the prediction writes the files itself. Once the lines end, so
+does the process, and what is not whole goes with it.
 """
 
 import concurrent.futures
@@ -19,7 +20,9 @@ import os
 import pathlib
 import subprocess
 import sys
+import threading
 import time
+import traceback
 from collections.abc import Sequence
 from typing import Any, TextIO
 
@@ -84,13 +87,10 @@ class Scribe:
     self._say([count, True])
     assert self._process.stdout is not None
     answer = self._process.stdout.readline()
-    try:
-      said: dict[str, Any] = json.loads(answer)
-    except ValueError:
-      return None
-    if said["wrong"] is not None:
+    said: dict[str, Any] = json.loads(answer or "{}")
+    if said.get("wrong") is not None:
       raise ValueError(said["wrong"])
-    return float(said["seconds"])
+    return said.get("seconds")
 
   def _say(self, record: Any) -> None:
     assert self._process.stdin is not None
@@ -153,35 +153,40 @@ def main(stdin: TextIO = sys.stdin, stdout: TextIO = sys.stdout) -> None:
   what = json.loads(stdin.readline())
   with os.fdopen(what["spool"], "rb") as file:
     tail = spool_lib.Tail(file)
-    one = functools.partial(
-      write,
-      poses.of_record(what["head"], what["out"]),
-      pathlib.Path(what["out"]),
-      frames=tail,
-      samples=what["samples"],
-    )
-    with concurrent.futures.ThreadPoolExecutor(len(what["formats"])) as pool:
-      jobs = [pool.submit(one, formats=[form]) for form in what["formats"]]
-      over = False
-      for line in stdin:
-        count, over = json.loads(line)
-        tail.grown(count, over)
-        if over:
-          break
-      if not over:
-        tail.leave()
-  if not over:
-    return
-  wrong = None
-  for job in jobs:
+    threading.Thread(target=_follow, args=(stdin, tail)).start()
+    try:
+      said = {"wrong": _written(what, tail), "seconds": time.process_time()}
+    except Exception:
+      traceback.print_exc()
+      said = {}
+  with contextlib.suppress(OSError):  # the prediction is gone
+    print(json.dumps(said), file=stdout, flush=True)
+
+
+def _follow(stdin: TextIO, tail: spool_lib.Tail) -> None:
+  """Tells how the spool grows, and when nobody wants its files any more."""
+  for line in stdin:
+    tail.grown(*json.loads(line))
+  tail.leave()
+
+
+def _written(what: dict[str, Any], tail: spool_lib.Tail) -> str | None:
+  """Writes each format in a thread; what is wrong with one, if anything is."""
+  one = functools.partial(
+    write,
+    poses.of_record(what["head"], what["out"]),
+    pathlib.Path(what["out"]),
+    frames=tail,
+    samples=what["samples"],
+  )
+  with concurrent.futures.ThreadPoolExecutor(len(what["formats"])) as pool:
+    jobs = [pool.submit(one, formats=[form]) for form in what["formats"]]
+  for job in jobs:  # of the first format, as without it
     try:
       job.result()
     except ValueError as error:
-      wrong = wrong or str(error)  # of the first format, as without it
-  with contextlib.suppress(OSError):
-    seconds = time.process_time()
-    print(json.dumps({"wrong": wrong, "seconds": seconds}), file=stdout)
-    stdout.flush()
+      return str(error)
+  return None
 
 
 if __name__ == "__main__":

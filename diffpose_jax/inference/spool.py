@@ -95,7 +95,7 @@ class Tail:
       self._news.notify_all()
 
   def leave(self) -> None:
-    """Whoever waits for more frames gets BrokenPipeError, as they do not come."""
+    """Whoever is at the frames gets BrokenPipeError: no more of them come."""
     with self._news:
       self._left = True
       self._news.notify_all()
@@ -107,6 +107,7 @@ class Tail:
       for _ in range(count - done):
         end, line = next(lines)
         yield _frame(line)
+        self._check()
       done = count
 
   def _more(self, done: int) -> int:
@@ -115,9 +116,12 @@ class Tail:
       self._news.wait_for(
         lambda: self._count > done or self._over or self._left
       )
-      if self._left:
-        raise BrokenPipeError("the prediction ended")
-      return self._count
+    self._check()
+    return self._count
+
+  def _check(self) -> None:
+    if self._left:
+      raise BrokenPipeError("the prediction ended")
 
 
 def _frame(line: bytes) -> annotations.Frame:

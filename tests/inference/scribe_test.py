@@ -151,6 +151,20 @@ def test_a_process_that_is_killed_costs_nothing_but_time(
   _same(whole, _files(tmp_path / "again"))
 
 
+def test_a_process_that_fails_costs_nothing_either(
+  dots, tmp_path, at_once, monkeypatch, capfd
+):
+  real = poses.record_of
+  monkeypatch.setattr(
+    poses, "record_of", lambda *given: real(*given) | {"version": "none"}
+  )
+  with monkeypatch.context() as patch:
+    patch.setattr(result_formats, "write", lambda *_, **__: None)
+    stages = _write(dots, tmp_path, _shown(dots, 5))
+  assert "writing" in stages.wall and "files" not in stages.wall
+  assert "version: expected a whole number" in capfd.readouterr().err
+
+
 def test_no_process_can_be_started(dots, tmp_path, at_once, monkeypatch):
   monkeypatch.setattr(sys, "executable", "/no/such/python")
   stages = _write(dots, tmp_path, _shown(dots, 5))
@@ -166,6 +180,16 @@ def test_nothing_stays_of_a_prediction_that_ends_in_an_error(
 
   with pytest.raises(ValueError, match="damaged"):
     _write(dots, tmp_path, frames())
+  assert _files(tmp_path) == {}
+
+
+def test_nor_of_one_that_is_stopped_in_the_end(tmp_path):
+  with spool_lib.Spool(tmp_path) as spool:
+    for index in range(400):
+      spool.append(_frame(index))
+    found = scribe.Scribe(spool, HEAD, tmp_path, FORMATS)
+    found._say([400, True])
+    found.close()
   assert _files(tmp_path) == {}
 
 
