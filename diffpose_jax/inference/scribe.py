@@ -28,7 +28,6 @@ from typing import Any, TextIO
 
 from absl import logging
 
-import diffpose_jax
 from diffpose_jax.data import poses, result_formats
 from diffpose_jax.inference import spool as spool_lib
 
@@ -36,6 +35,13 @@ from diffpose_jax.inference import spool as spool_lib
 FRAMES = 1000
 _EVERY = 16  # frames, between two lines
 _SECONDS = 10.0  # for it to end once nobody wants it any more
+# It imports what the prediction would, whatever is installed or in its folder.
+_START = """
+import json, sys
+sys.path[:] = json.loads(sys.argv[1])
+from diffpose_jax.inference import scribe
+scribe.main()
+"""
 
 
 class Scribe:
@@ -51,16 +57,14 @@ class Scribe:
     samples: bool = False,
   ):
     """Starts it; raises OSError where none can be."""
-    package = str(pathlib.Path(diffpose_jax.__file__).resolve().parents[1])
-    path = os.pathsep.join(filter(None, [package, os.getenv("PYTHONPATH")]))
     self._process = subprocess.Popen(
-      [sys.executable, "-m", __name__],
+      [sys.executable, "-c", _START, json.dumps(sys.path)],
       stdin=subprocess.PIPE,
       stdout=subprocess.PIPE,
       text=True,
       pass_fds=[spool.fileno()],
       process_group=0,  # Ctrl-C is for the prediction, which closes the pipes
-      env={**os.environ, "PYTHONPATH": path, "JAX_PLATFORMS": "cpu"},
+      env={**os.environ, "JAX_PLATFORMS": "cpu"},
     )
     self._told = 0
     self._say(
@@ -187,7 +191,3 @@ def _written(what: dict[str, Any], tail: spool_lib.Tail) -> str | None:
     except ValueError as error:
       return str(error)
   return None
-
-
-if __name__ == "__main__":
-  main()
