@@ -133,7 +133,7 @@ the configs is as good as any: 2 are 0.7 AP worse, 4 within what a seed may chan
   "sampling": """
 With `train.self_aligned=0.5` there is next to no spread for merging to use or for
 `--adaptive` to tell people apart by: its first look, two samples of one step, is as
-good for everybody as eight of eight.
+good for everybody as sixteen of sixteen.
 """,
   "sampling-paper": """
 With `train.self_aligned=0`. One sample of several steps loses what eight give back.

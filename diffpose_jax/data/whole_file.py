@@ -1,6 +1,7 @@
 """Files that appear under their name when they are whole, or not at all."""
 
 import contextlib
+import glob
 import os
 import pathlib
 import tempfile
@@ -33,6 +34,14 @@ def place(path: str | os.PathLike) -> Iterator[pathlib.Path]:
   except BaseException:
     pathlib.Path(name).unlink(missing_ok=True)
     raise
+
+
+def drafts(path: pathlib.Path) -> list[pathlib.Path]:
+  """What is left beside `path` of blocks of `place` that were killed.
+
+  Also that of a block under way: nobody else may be at the file.
+  """
+  return list(path.parent.glob(f".{glob.escape(path.name)}.*.tmp"))
 
 
 @contextlib.contextmanager

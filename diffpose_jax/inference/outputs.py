@@ -129,7 +129,7 @@ def write(
   )
   films = _Films(head, out, wanted, stages)
   with progress, spool_lib.Spool(out) as spool:
-    with films, _Poses(head, out, wanted, stages, spool) as files:
+    with films, _poses(head, out, wanted, spool) as files:
       for frame in frames:
         films.write(frame)
         with stages("writing"):
@@ -140,7 +140,7 @@ def write(
       if not len(spool):
         raise ValueError(f"{job.source.path}: 0 frames; nothing is written")
       # Before the videos take their places: poses matter more.
-      files.finish()
+      files.finish(stages)
     with stages("writing"):
       page, plain, notes = _page(head, out, wanted, spool)
   return Output(
@@ -154,6 +154,16 @@ def write(
     jitter=tally.tremble.mean,
     notes=notes,
   )
+
+
+def _poses(
+  head: poses.Head,
+  out: pathlib.Path,
+  wanted: wanted_lib.Wanted,
+  spool: spool_lib.Spool,
+) -> scribe.Files:
+  """The files of poses that are wanted."""
+  return scribe.Files(spool, head, out, wanted.formats, samples=wanted.samples)
 
 
 def _page(
@@ -174,52 +184,6 @@ def _page(
     if not keep:
       plain.unlink(missing_ok=True)
   return page, plain if keep else None, written.notes
-
-
-class _Poses:
-  """The files of a video's poses, those of a long one written beside it."""
-
-  def __init__(
-    self,
-    head: poses.Head,
-    out: pathlib.Path,
-    wanted: wanted_lib.Wanted,
-    stages: stages_lib.Stages,
-    spool: spool_lib.Spool,
-  ):
-    self._what = head, out, wanted.formats
-    self._samples = wanted.samples
-    self._stages = stages
-    self._spool = spool
-    self._asked = False  # for a process beside this one
-    self._beside: scribe.Scribe | None = None
-
-  def __enter__(self) -> "_Poses":
-    return self
-
-  def grown(self) -> None:
-    """There is one more frame."""
-    if not self._asked and len(self._spool) >= scribe.FRAMES:
-      self._asked = True
-      self._beside = scribe.started(
-        self._spool, *self._what, samples=self._samples
-      )
-    if self._beside is not None:
-      self._beside.grown(len(self._spool))
-
-  def finish(self) -> None:
-    """Writes what is not yet; ValueError as `result_formats.write`."""
-    if self._beside is not None:
-      seconds = self._beside.finish(len(self._spool))
-      if seconds is not None:
-        self._stages.apart("files", seconds)
-        return
-    with self._stages("writing"):
-      scribe.write(*self._what, self._spool, samples=self._samples)
-
-  def __exit__(self, kind, value, traceback) -> None:
-    if self._beside is not None:
-      self._beside.close()
 
 
 class _Tally:

@@ -2,7 +2,7 @@
 
 Text of numbers takes Python longer than a fast accelerator takes to find them;
 in a process of its own it holds nobody up, and is all but done when the last
-frame is. `Scribe` is what the prediction has of it, `main` the process: it
+frame is. `Files` is what the prediction has of it, `main` the process: it
 follows the spool by its descriptor, writes each format in a thread, and goes
 with the prediction, however that ends.
 
@@ -14,7 +14,6 @@ does the process, and what is not whole goes with it.
 
 import concurrent.futures
 import contextlib
-import functools
 import json
 import os
 import pathlib
@@ -28,8 +27,9 @@ from typing import Any, TextIO
 
 from absl import logging
 
-from diffpose_jax.data import poses, result_formats
+from diffpose_jax.data import poses, result_formats, whole_file
 from diffpose_jax.inference import spool as spool_lib
+from diffpose_jax.inference import stages as stages_lib
 
 # Frames after which it is worth its start, which takes two seconds.
 FRAMES = 1000
@@ -115,41 +115,76 @@ class Scribe:
       process.kill()
       process.wait()
 
-  def __enter__(self) -> "Scribe":
+
+class Files:
+  """The files of a video's poses, those of a long one written beside it."""
+
+  def __init__(
+    self,
+    spool: spool_lib.Spool,
+    head: poses.Head,
+    out: pathlib.Path,
+    formats: Sequence[str],
+    *,
+    samples: bool = False,
+  ):
+    """Of what is, or comes, in the spool."""
+    self._spool, self._head, self._out = spool, head, out
+    self._formats, self._samples = formats, samples
+    self._asked = False  # for a process beside this one
+    self._beside: Scribe | None = None
+
+  def __enter__(self) -> "Files":
     return self
 
+  def grown(self) -> None:
+    """There is one more frame."""
+    if not self._asked and len(self._spool) >= FRAMES:
+      self._asked = True
+      try:
+        self._beside = Scribe(
+          *(self._spool, self._head, self._out, self._formats),
+          samples=self._samples,
+        )
+      except OSError as error:
+        logging.warning("poses are written in the end: %s", error)
+    if self._beside is not None:
+      self._beside.grown(len(self._spool))
+
+  def finish(self, stages: stages_lib.Stages) -> None:
+    """Writes what is not yet; ValueError as `result_formats.write`."""
+    if self._beside is not None:
+      seconds = self._beside.finish(len(self._spool))
+      if seconds is not None:
+        stages.apart("files", seconds)
+        return
+      self._beside.close()
+      self._clear()
+    with stages("writing"):
+      for form in self._formats:
+        _write(form, self._head, self._out, self._spool, self._samples)
+
+  def _clear(self) -> None:
+    """Removes the drafts of a process that died, which could not."""
+    for form in self._formats:
+      for path in result_formats.paths(form, self._out, self._head.name):
+        for draft in whole_file.drafts(path):
+          draft.unlink(missing_ok=True)
+
   def __exit__(self, kind, value, traceback) -> None:
-    self.close()
+    if self._beside is not None:
+      self._beside.close()
 
 
-def started(
-  spool: spool_lib.Spool,
+def _write(
+  form: str,
   head: poses.Head,
   out: pathlib.Path,
-  formats: Sequence[str],
-  *,
-  samples: bool = False,
-) -> Scribe | None:
-  """A `Scribe`; None, and a warning, where the machine starts none."""
-  try:
-    return Scribe(spool, head, out, formats, samples=samples)
-  except OSError as error:
-    logging.warning("poses are written in the end: %s", error)
-    return None
-
-
-def write(
-  head: poses.Head,
-  out: pathlib.Path,
-  formats: Sequence[str],
   frames: spool_lib.Spool | spool_lib.Tail,
-  *,
-  samples: bool = False,
+  samples: bool,
 ) -> None:
-  """Writes the files of each format; ValueError as `result_formats.write`."""
-  for form in formats:
-    path, *_ = result_formats.paths(form, out, head.name)
-    result_formats.write(form, path, head, frames, samples=samples)
+  path, *_ = result_formats.paths(form, out, head.name)
+  result_formats.write(form, path, head, frames, samples=samples)
 
 
 def main(stdin: TextIO = sys.stdin, stdout: TextIO = sys.stdout) -> None:
@@ -176,15 +211,13 @@ def _follow(stdin: TextIO, tail: spool_lib.Tail) -> None:
 
 def _written(what: dict[str, Any], tail: spool_lib.Tail) -> str | None:
   """Writes each format in a thread; what is wrong with one, if anything is."""
-  one = functools.partial(
-    write,
-    poses.of_record(what["head"], what["out"]),
-    pathlib.Path(what["out"]),
-    frames=tail,
-    samples=what["samples"],
-  )
+  head = poses.of_record(what["head"], what["out"])
+  out, samples = pathlib.Path(what["out"]), what["samples"]
   with concurrent.futures.ThreadPoolExecutor(len(what["formats"])) as pool:
-    jobs = [pool.submit(one, formats=[form]) for form in what["formats"]]
+    jobs = [
+      pool.submit(_write, form, head, out, tail, samples)
+      for form in what["formats"]
+    ]
   for job in jobs:  # of the first format, as without it
     try:
       job.result()

@@ -133,7 +133,7 @@ def _extract(
       with opened.open(found[0]) as inner, target.open("wb") as out:
         # `file_size` bounds what is read, whatever is stored.
         shutil.copyfileobj(inner, out)
-  except (zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
-    # The last is zipfile's, of a compression that it does not know.
+  except (zipfile.BadZipFile, zlib.error, RuntimeError) as error:
+    # The last is of what is encrypted or of unknown compression.
     raise ValueError(f"{url}: no zip as expected ({error})") from error
   return target

@@ -26,8 +26,7 @@ WRAPPERS = ("state_dict", "model")  # where a training run keeps its weights
 MAGIC = 0x1950A86A20F9469CFC6C  # of the older form
 ZIP_FAULTS = (
   zipfile.BadZipFile,
-  NotImplementedError,  # zipfile's, of a compression that it does not know
-  RuntimeError,
+  RuntimeError,  # zipfile's, of what is encrypted or of unknown compression
   EOFError,
   KeyError,
   OverflowError,

@@ -67,3 +67,13 @@ def test_stages_may_be_in_several_threads():
     thread.join()
   assert stages.wall == {"one": pytest.approx(4000)}
   assert stages.cpu == {"one": pytest.approx(2000)}
+
+
+def test_seconds_of_another_process_are_not_the_network_s():
+  stages = stages_lib.Stages()
+  stages.add(stages_lib.NETWORK, 0.3)
+  _spin(0.05)
+  stages.apart("files", 5.0)
+  assert stages.wall["files"] == stages.cpu["files"] == 5.0
+  assert 0.05 <= stages.cpu[stages_lib.NETWORK] < 1
+  assert "of processor time 5." in str(stages)

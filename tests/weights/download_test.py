@@ -23,6 +23,13 @@ def zipped(**files):
   return out.getvalue()
 
 
+def marked(body, offset, value):
+  """A zip of one file, with a byte of both its headers changed."""
+  made = bytearray(body)
+  made[offset] = made[body.index(b"PK\1\2") + offset + 2] = value
+  return bytes(made)
+
+
 class Handler(http.server.BaseHTTPRequestHandler):
   pages: ClassVar[dict] = {}
 
@@ -123,6 +130,16 @@ def test_it_takes_the_place_of_another_file(server, target):
     ),
     ((302, {"Location": "ftp://127.0.0.1/x"}, b""), {}, "only http is fetched"),
     ((200, {}, DATA[:99]), {"member": "a.onnx"}, "no zip as expected"),
+    (
+      (200, {}, marked(zipped(a=DATA), 6, 1)),
+      {"member": "a.onnx"},
+      "no zip as expected .*encrypted",
+    ),
+    (
+      (200, {}, marked(zipped(a=DATA), 8, 99)),
+      {"member": "a.onnx"},
+      "no zip as expected .*compression",
+    ),
     ((200, {}, zipped(b=DATA)), {"member": "a.onnx"}, "0 files a.onnx"),
     (
       (200, {}, zipped(a=DATA, c__a=DATA)),
