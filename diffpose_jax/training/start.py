@@ -181,24 +181,33 @@ def _check_heads(config, theirs: averaged.Origin) -> None:
 
 
 def _averaged_of(config, skeleton, source, mesh) -> Any:
-  """The averaged weights of another run, for the joints of this one."""
+  """The averaged weights of another run, for this one's joints and frames."""
   theirs = averaged.find(source)
-  learned = theirs.skeleton
+  learned, span = theirs.skeleton, theirs.config.data.span
+  as_theirs = config.copy_and_resolve_references()
+  as_theirs.data.span = span
 
-  def init(joints):
+  def init(config, joints):
     return network.init_params(config, joints, jax.random.key(config.seed))
 
-  shapes = jax.eval_shape(functools.partial(init, learned))
+  shapes = jax.eval_shape(functools.partial(init, as_theirs, learned))
   like = sharding.placed(shapes, sharding.places(shapes, mesh))
   _check_heads(config, theirs)
   params, step = theirs.params(like)
   print(f"starting from the weights of {source}, step {step}", flush=True)
-  if learned.joints == skeleton.joints:
+  if learned.joints == skeleton.joints and span == config.data.span:
     return params
-  fresh = jax.jit(functools.partial(init, skeleton))()
-  params = transfer.to_skeleton(
-    config, learned, skeleton, *sharding.to_host((params, fresh))
-  )
-  new = [name for name in skeleton.joints if name not in learned.joints]
-  print(f"joints that they do not have: {', '.join(new) or 'none'}", flush=True)
+  params = sharding.to_host(params)
+  if span != config.data.span:
+    params = transfer.to_span(params, config.data.span)
+    print(f"they are of δ = {span}, here it is {config.data.span}", flush=True)
+  if learned.joints != skeleton.joints:
+    fresh = sharding.to_host(
+      jax.jit(functools.partial(init, config, skeleton))()
+    )
+    params = transfer.to_skeleton(config, learned, skeleton, params, fresh)
+    new = [name for name in skeleton.joints if name not in learned.joints]
+    print(
+      f"joints that they do not have: {', '.join(new) or 'none'}", flush=True
+    )
   return jax.device_put(params, sharding.places(params, mesh))

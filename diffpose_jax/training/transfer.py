@@ -1,4 +1,4 @@
-"""Weights of one skeleton as the start of another: joint by joint, by name."""
+"""Weights as the start of a network of other joints, or of other frames."""
 
 from typing import Any
 
@@ -50,6 +50,29 @@ def to_skeleton(
   return jax.tree.map(
     carried, _joint_axes(config), params, fresh, is_leaf=lambda v: v is None
   )
+
+
+def to_span(params: Any, span: int) -> Any:
+  """Parameters for clips of `span` frames on each side of the key frame.
+
+  What is further away than the clips reach belongs to their outermost frames:
+  where there are fewer than before, those take over the share of STRL's
+  aggregation that the others had; where there are more, the new ones begin with
+  the position of the outermost and with no share.
+
+  Args:
+    params: what was trained, host arrays.
+    span: δ of the result.
+  """
+  strl = dict(params["strl"])
+  old = strl["position_frame"].shape[1] // 2
+  near = np.clip(np.arange(-span, span + 1), -old, old)
+  strl["position_frame"] = strl["position_frame"][:, near + old]
+  share = np.zeros(2 * span + 1, np.float32)
+  to = np.clip(np.arange(-old, old + 1), -span, span)
+  np.add.at(share, to + span, strl["aggregate"])
+  strl["aggregate"] = share
+  return params | {"strl": strl}
 
 
 def _joint_axes(config: ml_collections.ConfigDict) -> Any:

@@ -215,6 +215,31 @@ def test_another_runs_vit_fits_other_frames_and_decoders(
     np.testing.assert_array_equal(leaf, source[name], err_msg=name)
 
 
+def test_weights_of_other_frames_begin_a_run(tmp_path, capsys):
+  """All of them, with the frames that both have where they were."""
+  run = tmp_path / "run"
+  theirs = _saved(run, 5, data__span=2)
+  config = _config(train__init_from=str(run))
+  found, start = _start(config, tmp_path / "new")
+  assert start == 0 and config.data.span == 1
+  assert capsys.readouterr().out.splitlines()[-2:] == [
+    f"starting from the weights of {run}, step 5",
+    "they are of δ = 2, here it is 1",
+  ]
+  leaves = _leaves(found.params)
+  assert leaves.keys() == theirs.keys()
+  for name, leaf in leaves.items():
+    if name == "strl/position_frame":
+      np.testing.assert_array_equal(leaf, theirs[name][:, 1:4])
+    elif name == "strl/aggregate":
+      share = theirs[name]
+      np.testing.assert_array_equal(
+        leaf, [share[0] + share[1], share[2], share[3] + share[4]]
+      )
+    else:
+      np.testing.assert_array_equal(leaf, theirs[name], err_msg=name)
+
+
 def test_packed_and_shipped_weights_begin_a_run_too(tmp_path, capsys):
   """Also by name; shipped ones are of another resolution, so the ViT alone."""
   run, file = tmp_path / "run", tmp_path / "packed.safetensors"

@@ -1,4 +1,4 @@
-"""Weights carried from one skeleton to another, joint by joint."""
+"""Weights carried from one skeleton or δ to another."""
 
 import dataclasses
 
@@ -66,3 +66,47 @@ def test_nothing_in_common_is_refused():
   other = dataclasses.replace(ONE, joints=("a", "b"))
   with pytest.raises(ValueError, match="none of which are among a, b; give"):
     transfer.to_skeleton(tiny.config(), POSETRACK, other, {}, {})
+
+
+@pytest.mark.parametrize("span", [0, 2, 3])
+def test_a_still_clip_shows_as_much_in_more_or_fewer_frames(span):
+  """Where a frame's place in the clip says nothing, pictures alone count."""
+  config = tiny.config()
+  params = jax.tree.map(np.asarray, _random(config, POSETRACK, 1))
+  params["strl"]["position_frame"] *= 0
+  rng = np.random.default_rng(2)
+  frame = rng.integers(0, 256, (1, 1, 32, 24, 3), np.uint8)
+
+  def seen(span, params):
+    of = config.copy_and_resolve_references()
+    of.data.span = span
+    model = network.build_model(of, POSETRACK)
+    clip = jnp.asarray(np.repeat(frame, 2 * span + 1, axis=1))
+    run = jax.jit(lambda p: model.apply({"params": p}, clip, method="encode"))
+    return jax.tree.leaves(run(params))
+
+  ours = seen(config.data.span, params)
+  theirs = seen(span, transfer.to_span(params, span))
+  for one, other in zip(ours, theirs, strict=True):
+    np.testing.assert_allclose(other, one, rtol=1e-3, atol=1e-3)
+
+
+def test_frames_keep_their_place_beside_the_key_frame():
+  strl = {
+    "position_frame": np.arange(3.0).reshape(1, 3, 1, 1, 1),
+    "aggregate": np.array([0.25, 0.5, 0.125], np.float32),
+    "position_space": np.ones(4),
+  }
+  params = {"vit": np.ones(2), "strl": strl}
+  wider, none = (transfer.to_span(params, span) for span in (2, 0))
+  np.testing.assert_array_equal(
+    wider["strl"]["position_frame"][0, :, 0, 0, 0], [0, 0, 1, 2, 2]
+  )
+  np.testing.assert_array_equal(
+    wider["strl"]["aggregate"], [0, 0.25, 0.5, 0.125, 0]
+  )
+  np.testing.assert_array_equal(none["strl"]["aggregate"], [0.875])
+  assert none["strl"]["position_frame"].item() == 1
+  back = transfer.to_span(wider, 1)["strl"]
+  for name, leaf in strl.items():
+    np.testing.assert_array_equal(back[name], leaf)
