@@ -9,9 +9,9 @@ Does what the paper claims show, on data that anyone can make? At a size that tw
 CPU cores train in minutes:
 
 - **Neighbours help where the key frame hides a joint**, and more of them more: on
-  hard joints 2.5, 4.6 and 5.9 AP with one, two and three on each side, on covered ones
-  3.8, 7.3 and 9.4. It is the clearest effect here, and a small one where the frame
-  shows the joint (0.6 to 1.5), as on footage.
+  hard joints 2.4, 4.6 and 5.8 AP with one, two and three on each side, on covered ones
+  3.5, 7.0 and 8.8. It is the clearest effect here, and a small one where the frame
+  shows the joint (0.5 to 1.5), as on footage.
 - **Diffusion does not help.** The whole method finds no more joints than the same
   network without it; on footage 0.5 AP more, which one training each cannot tell from
   nothing.
@@ -112,9 +112,8 @@ everywhere here.
   "span": """
 The whole method, with δ frames on each side. Here one or two of every four frames
 hide a person's joints, so that the more neighbours, the more of them show it. The
-price is the looking: 9, 9, 18 and 23 minutes of one core for δ of 0 to 3. (That is
-the second seed; at the first the core was shared, and the table's means are too
-long.)
+price is the looking: 6, 8, 11 and 16 minutes of one core for δ of 0 to 3, which it
+shared with other work at times.
 """,
   "aligned": """
 `train.self_aligned`, the share of the clips of a batch that are noised from the
@@ -126,9 +125,9 @@ them do; without any, two steps lose 0.6 AP, on hard joints as on all.
 but equal it does not matter.
 """,
   "spread": """
-`diffusion.spread`, the standard deviation of a joint's heatmap in its cells. The 3 of
-the configs is as good as any: 2 are 0.7 AP worse, 4 within what a seed may change.
-(Losses are of different targets.)
+`diffusion.spread`, the standard deviation of a joint's heatmap in its cells. Between 2
+and the 3 of the configs there is no difference that shows with two seeds; the first
+of them alone would have said 0.7 AP. (Losses are of different targets.)
 """,
   "sampling": """
 With `train.self_aligned=0.5` there is next to no spread for merging to use or for
