@@ -11,7 +11,7 @@ CPU cores train in minutes:
 - **Neighbours help where the key frame hides a joint**, and more of them more: on
   hard joints 2.4, 4.6 and 5.8 AP with one, two and three on each side, on covered ones
   3.5, 7.0 and 8.8. It is the clearest effect here, and a small one where the frame
-  shows the joint (0.5 to 1.5), as on footage.
+  shows the joint (0.5 to 1.6), as on footage.
 - **Diffusion does not help.** The whole method finds no more joints than the same
   network without it; on footage 0.5 AP more, which one training each cannot tell from
   nothing.
