@@ -129,7 +129,8 @@ def write(
   )
   films = _Films(head, out, wanted, stages)
   with progress, spool_lib.Spool(out) as spool:
-    with films, _poses(head, out, wanted, spool) as files:
+    task = scribe.Task(head, out, wanted.formats, wanted.samples)
+    with films, scribe.Files(spool, task) as files:
       for frame in frames:
         films.write(frame)
         with stages("writing"):
@@ -154,16 +155,6 @@ def write(
     jitter=tally.tremble.mean,
     notes=notes,
   )
-
-
-def _poses(
-  head: poses.Head,
-  out: pathlib.Path,
-  wanted: wanted_lib.Wanted,
-  spool: spool_lib.Spool,
-) -> scribe.Files:
-  """The files of poses that are wanted."""
-  return scribe.Files(spool, head, out, wanted.formats, samples=wanted.samples)
 
 
 def _page(

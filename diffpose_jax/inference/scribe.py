@@ -14,6 +14,7 @@ does the process, and what is not whole goes with it.
 
 import concurrent.futures
 import contextlib
+import dataclasses
 import json
 import os
 import pathlib
@@ -44,18 +45,29 @@ scribe.main()
 """
 
 
+@dataclasses.dataclass(frozen=True)
+class Task:
+  """The files that are to be written."""
+
+  head: poses.Head
+  out: pathlib.Path
+  formats: Sequence[str]
+  samples: bool = False
+
+  def paths(self, form: str) -> list[pathlib.Path]:
+    """Those of a format, the one that is told of first."""
+    return list(result_formats.paths(form, self.out, self.head.name))
+
+  def write(self, form: str, frames: spool_lib.Spool | spool_lib.Tail) -> None:
+    """Writes those of a format; ValueError as `result_formats.write`."""
+    path, *_ = self.paths(form)
+    result_formats.write(form, path, self.head, frames, samples=self.samples)
+
+
 class Scribe:
   """The process, from its start to its end."""
 
-  def __init__(
-    self,
-    spool: spool_lib.Spool,
-    head: poses.Head,
-    out: pathlib.Path,
-    formats: Sequence[str],
-    *,
-    samples: bool = False,
-  ):
+  def __init__(self, spool: spool_lib.Spool, task: Task):
     """Starts it; raises OSError where none can be."""
     self._process = subprocess.Popen(
       [sys.executable, "-c", _START, json.dumps(sys.path)],
@@ -70,10 +82,10 @@ class Scribe:
     self._say(
       {
         "spool": spool.fileno(),
-        "head": poses.record_of(head, str(out)),
-        "out": str(out),
-        "formats": list(formats),
-        "samples": samples,
+        "head": poses.record_of(task.head, str(task.out)),
+        "out": str(task.out),
+        "formats": list(task.formats),
+        "samples": task.samples,
       }
     )
 
@@ -119,18 +131,9 @@ class Scribe:
 class Files:
   """The files of a video's poses, those of a long one written beside it."""
 
-  def __init__(
-    self,
-    spool: spool_lib.Spool,
-    head: poses.Head,
-    out: pathlib.Path,
-    formats: Sequence[str],
-    *,
-    samples: bool = False,
-  ):
+  def __init__(self, spool: spool_lib.Spool, task: Task):
     """Of what is, or comes, in the spool."""
-    self._spool, self._head, self._out = spool, head, out
-    self._formats, self._samples = formats, samples
+    self._spool, self._task = spool, task
     self._asked = False  # for a process beside this one
     self._beside: Scribe | None = None
 
@@ -142,10 +145,7 @@ class Files:
     if not self._asked and len(self._spool) >= FRAMES:
       self._asked = True
       try:
-        self._beside = Scribe(
-          *(self._spool, self._head, self._out, self._formats),
-          samples=self._samples,
-        )
+        self._beside = Scribe(self._spool, self._task)
       except OSError as error:
         logging.warning("poses are written in the end: %s", error)
     if self._beside is not None:
@@ -161,30 +161,19 @@ class Files:
       self._beside.close()
       self._clear()
     with stages("writing"):
-      for form in self._formats:
-        _write(form, self._head, self._out, self._spool, self._samples)
+      for form in self._task.formats:
+        self._task.write(form, self._spool)
 
   def _clear(self) -> None:
     """Removes the drafts of a process that died, which could not."""
-    for form in self._formats:
-      for path in result_formats.paths(form, self._out, self._head.name):
+    for form in self._task.formats:
+      for path in self._task.paths(form):
         for draft in whole_file.drafts(path):
           draft.unlink(missing_ok=True)
 
   def __exit__(self, kind, value, traceback) -> None:
     if self._beside is not None:
       self._beside.close()
-
-
-def _write(
-  form: str,
-  head: poses.Head,
-  out: pathlib.Path,
-  frames: spool_lib.Spool | spool_lib.Tail,
-  samples: bool,
-) -> None:
-  path, *_ = result_formats.paths(form, out, head.name)
-  result_formats.write(form, path, head, frames, samples=samples)
 
 
 def main(stdin: TextIO = sys.stdin, stdout: TextIO = sys.stdout) -> None:
@@ -211,13 +200,14 @@ def _follow(stdin: TextIO, tail: spool_lib.Tail) -> None:
 
 def _written(what: dict[str, Any], tail: spool_lib.Tail) -> str | None:
   """Writes each format in a thread; what is wrong with one, if anything is."""
-  head = poses.of_record(what["head"], what["out"])
-  out, samples = pathlib.Path(what["out"]), what["samples"]
-  with concurrent.futures.ThreadPoolExecutor(len(what["formats"])) as pool:
-    jobs = [
-      pool.submit(_write, form, head, out, tail, samples)
-      for form in what["formats"]
-    ]
+  task = Task(
+    poses.of_record(what["head"], what["out"]),
+    pathlib.Path(what["out"]),
+    what["formats"],
+    what["samples"],
+  )
+  with concurrent.futures.ThreadPoolExecutor(len(task.formats)) as pool:
+    jobs = [pool.submit(task.write, form, tail) for form in task.formats]
   for job in jobs:  # of the first format, as without it
     try:
       job.result()

@@ -186,7 +186,7 @@ def test_nor_of_one_that_is_stopped_in_the_end(tmp_path):
   with spool_lib.Spool(tmp_path) as spool:
     for index in range(400):
       spool.append(_frame(index))
-    found = scribe.Scribe(spool, HEAD, tmp_path, FORMATS)
+    found = scribe.Scribe(spool, scribe.Task(HEAD, tmp_path, FORMATS))
     found._say([400, True])
     found.close()
   assert _files(tmp_path) == {}
@@ -199,7 +199,7 @@ def test_nor_of_one_that_is_killed(tmp_path):
     import scribe_test as t
     out = pathlib.Path({str(tmp_path)!r})
     spool = t.spool_lib.Spool(out)
-    found = t.scribe.Scribe(spool, t.HEAD, out, t.FORMATS)
+    found = t.scribe.Scribe(spool, t.scribe.Task(t.HEAD, out, t.FORMATS))
     for index in range(20):
       spool.append(t._frame(index))
     found.grown(20)
