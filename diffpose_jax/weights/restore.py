@@ -3,7 +3,6 @@
 import pathlib
 import re
 from collections.abc import Callable
-from concurrent import futures
 from typing import Any, TypeVar, cast
 
 import jax
@@ -17,7 +16,6 @@ Found = TypeVar("Found")
 # Of a leaf: its shape and dtype.
 _Kind = tuple[tuple[int, ...], str]
 STATE = "state"  # what Orbax writes of a checkpoint
-_SMALL = 1 << 20  # bytes; a larger file holds nothing but leaves
 
 
 def newest(
@@ -74,32 +72,11 @@ def whole(place: pathlib.Path, like: Any) -> tuple[Any, dict[str, Any]]:
   """
   manifest = _together(lambda: seal.read(place))
   _check_same(_saved(manifest), like, place)
-  # Before Orbax sees them; what is large is checked while it reads.
-  _together(lambda: seal.check_files(place, manifest, largest=_SMALL))
-  state = _together(lambda: _read_checked(place, manifest, like))
-  return state, manifest["about"]
-
-
-def _read_checked(
-  place: pathlib.Path, manifest: seal.Manifest, like: Any
-) -> Any:
-  """The leaves of `like`, if all files of a step are as they were written.
-
-  Of several hosts, each looks at a share of the files.
-  """
-  share = jax.process_index(), hosts.count()
-  with futures.ThreadPoolExecutor(1) as pool:
-    checked = pool.submit(seal.check_files, place, manifest, share=share)
-    try:
-      return _read(place, manifest, like)
-    finally:
-      checked.result()  # a file says more of a damage than a leaf
+  return _checked(place, manifest, like), manifest["about"]
 
 
 def part(place: pathlib.Path, name: str, like: Any) -> Any:
   """One part of a step's state, such as its `ema`, placed as `like` says.
-
-  Of the large files only what belongs to the part is read, and checked.
 
   Raises like `whole`.
   """
@@ -111,8 +88,19 @@ def part(place: pathlib.Path, name: str, like: Any) -> Any:
     if leaf.startswith(f"{name}/")
   }
   _check_same(saved, like, place)
-  _together(lambda: seal.check_files(place, manifest, largest=_SMALL))
-  return _together(lambda: _read(place, manifest, {name: like}))[name]
+  return _checked(place, manifest, {name: like})[name]
+
+
+def _checked(place: pathlib.Path, manifest: seal.Manifest, like: Any) -> Any:
+  """The leaves of `like`, if all files are as they were written.
+
+  They are looked at before Orbax sees them: where one of its reads fails, it
+  leaves the others behind, and each prints an error of its own later on. Of
+  several hosts, each looks at a share of the files.
+  """
+  share = jax.process_index(), hosts.count()
+  _together(lambda: seal.check_files(place, manifest, share=share))
+  return _together(lambda: _read(place, manifest, like))
 
 
 def _together(check: Callable[[], Found]) -> Found:
