@@ -16,6 +16,10 @@ from diffpose_jax.training import optim, table, transfer
 from diffpose_jax.training import step as step_lib
 from diffpose_jax.weights import checkpoint, public, restore
 
+# Keys of `model` that no shape of the weights depends on.
+_SHAPELESS = ("heads", "init_from", "drop_path", "dtype", "attention", "remat")
+_SHAPELESS += ("diffusion",)
+
 
 def state(
   config: ml_collections.ConfigDict,
@@ -180,6 +184,19 @@ def _check_heads(config, theirs: averaged.Origin) -> None:
     )
 
 
+def _remedy(config, theirs) -> str:
+  """The flags that give weights of this network the shapes of theirs."""
+  keys = [f"model.{key}" for key in config.model if key not in _SHAPELESS]
+  flags = []
+  for key in ("data.size", *keys):
+    part, name = key.split(".")
+    value = theirs[part][name]
+    if value != config[part][name]:
+      text = f"'{value}'" if isinstance(value, tuple) else str(value)
+      flags.append(f"--config.{key}={text}")
+  return " ".join(flags)
+
+
 def _averaged_of(config, skeleton, source, mesh) -> Any:
   """The averaged weights of another run, for this one's joints and frames."""
   theirs = averaged.find(source)
@@ -190,9 +207,17 @@ def _averaged_of(config, skeleton, source, mesh) -> Any:
   def init(config, joints):
     return network.init_params(config, joints, jax.random.key(config.seed))
 
-  shapes = jax.eval_shape(functools.partial(init, as_theirs, learned))
-  like = sharding.placed(shapes, sharding.places(shapes, mesh))
+  shapes, there = (
+    jax.eval_shape(functools.partial(init, its, learned))
+    for its in (as_theirs, theirs.config)
+  )
   _check_heads(config, theirs)
+  if shapes != there:
+    raise ValueError(
+      f"{theirs.path}: weights of another network; give "
+      f"{_remedy(config, theirs.config)}"
+    )
+  like = sharding.placed(shapes, sharding.places(shapes, mesh))
   params, step = theirs.params(like)
   print(f"starting from the weights of {source}, step {step}", flush=True)
   if learned.joints == skeleton.joints and span == config.data.span:

@@ -268,6 +268,24 @@ def test_packed_and_shipped_weights_begin_a_run_too(tmp_path, capsys):
     _start(_config(model__init_from=shipped.DEFAULT), tmp_path / "b")
 
 
+def test_what_would_fit_them_is_said_of_weights_of_another_network(tmp_path):
+  """Of shipped ones and of a run; what changes no shape is not in the way."""
+  with pytest.raises(ValueError) as caught:
+    _start(_config(train__init_from=shipped.DEFAULT), tmp_path / "new")
+  assert str(caught.value) == (
+    f"{shipped.find()}: weights of another network; give "
+    "--config.data.size='(128, 96)' --config.model.decoder_width=48 "
+    "--config.model.heatmap_width=32 --config.model.patch=16 "
+    "--config.model.stem=conv --config.model.strl_depth=2"
+  )
+  run = tmp_path / "run"
+  _saved(run, 5, model__strl_depth=2, model__drop_path=0.1)
+  with pytest.raises(ValueError, match="; give --config.model.strl_depth=2$"):
+    _start(_config(train__init_from=str(run)), tmp_path / "new")
+  config = _config(train__init_from=str(run), model__strl_depth=2)
+  assert _start(config, tmp_path / "new")[1] == 0
+
+
 def test_another_runs_vit_of_another_make_is_refused(tmp_path):
   run = tmp_path / "run"
   _saved(run, 5, model__stem="conv")

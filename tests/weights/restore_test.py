@@ -73,7 +73,7 @@ def test_a_flipped_bit_in_any_file_is_named(run, states):
 
 def test_orbax_is_not_given_what_is_damaged(tmp_path, states, monkeypatch):
   """Large files too: it leaves reads behind where one of many fails."""
-  state = {"ema": {"a": jax.random.normal(jax.random.key(0), 1 << 19)}}
+  state = {"ema": {"a": jax.random.normal(jax.random.key(0), (1 << 19,))}}
   states.save_one(tmp_path, state)
   place = tmp_path / "checkpoints" / "1"
   large = max(_files(place), key=lambda path: path.stat().st_size)
