@@ -90,6 +90,7 @@ def _model() -> ml_collections.ConfigDict:
   c.patch = 16  # pixels; the heatmap has 4 cells a patch
   c.stem = "patch"  # patch: one strided convolution; conv: a small network
   c.heads = 0  # of attention in ViT and STRL; 0: the size's
+  c.depth = 0  # layers of the ViT; 0: the size's
   # What the backbone starts from: public ViT weights, a folder that `convert`
   # wrote of them; or another run (workdir, packed file, shipped name), whatever
   # its frames and joints. STRL and Pose-Decoder start fresh.

@@ -52,6 +52,7 @@ _LOWEST = {
   "model.patch": 1,
   "model.strl_depth": 0,
   "model.heads": 0,
+  "model.depth": 0,
   "model.decoder_width": 1,
   "model.heatmap_width": 1,
   "diffusion.steps": 1,

@@ -94,6 +94,7 @@ def test_a_backbone_may_be_frozen_that_was_loaded(key):
     (dict(model__scales=2), r"model.scales is 2, must be one of \[1, 3\]"),
     (dict(train__schedule="poly"), "train.schedule is 'poly', must be one of"),
     (dict(model__heads=-1), "model.heads is -1, must be at least 0"),
+    (dict(model__depth=-1), "model.depth is -1, must be at least 0"),
     (dict(train__layer_decay=0.0), "train.layer_decay is 0.0, .* above 0"),
     (dict(train__layer_decay=1.1), "layer_decay is 1.1, .* from 0 to 1"),
     (

@@ -13,6 +13,7 @@ NETWORK = {
   "data.size": (32, 24),
   "data.span": 1,
   "model.size": "cpu",
+  "model.depth": 1,
   "model.stem": "conv",
   "model.patch": 8,
   "model.strl_depth": 1,

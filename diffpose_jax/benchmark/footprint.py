@@ -18,7 +18,6 @@ from diffpose_jax.benchmark import clip as clip_lib
 from diffpose_jax.benchmark import compiling, measure
 from diffpose_jax.benchmark import subject as subject_lib
 from diffpose_jax.benchmark.result import Bar, Row
-from diffpose_jax.model import diffpose
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +43,7 @@ def needed(subject: subject_lib.Subject) -> Needed:
   model = subject.model
   y, x, joints = subject.heatmap
   item = jnp.dtype(model.dtype).itemsize
-  size = diffpose.SIZES[model.size]
+  size = model.backbone
   tokens = y * x // 16  # of a frame; the heatmap has 4 cells a patch a side
   frames = config_lib.frames(config)
   streams = frames * tokens * size.width * item

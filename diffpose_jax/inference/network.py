@@ -35,6 +35,7 @@ def build_model(
     self_condition=m.self_condition,
     execution=transformer.Execution(m.attention, m.remat, m.scan),
     heads=m.heads,
+    depth=m.depth,
     frozen=config.train.freeze_backbone,
   )
 
@@ -53,7 +54,9 @@ def backbone(config: ml_collections.ConfigDict) -> diffpose.Size:
   Raises ValueError naming the keys that ask for one that cannot be.
   """
   try:
-    return diffpose.backbone(config.model.size, config.model.heads)
+    return diffpose.backbone(
+      config.model.size, config.model.heads, config.model.depth
+    )
   except ValueError as error:
     raise ValueError(f"model.size, model.heads: {error}") from error
 

@@ -44,8 +44,8 @@ SIZES = {
 }
 
 
-def backbone(size: str, heads: int = 0) -> Size:
-  """What a size stands for, with other `heads` unless they are 0.
+def backbone(size: str, heads: int = 0, depth: int = 0) -> Size:
+  """What a size stands for, with other `heads` or `depth` unless they are 0.
 
   Raises ValueError for a size that is not known, or heads that do not divide
   its width.
@@ -53,6 +53,7 @@ def backbone(size: str, heads: int = 0) -> Size:
   if size not in SIZES:
     raise ValueError(f"model size {size!r}; known are {list(SIZES)}")
   found = SIZES[size]
+  found = dataclasses.replace(found, depth=depth or found.depth)
   if not heads:
     return found
   if found.width % heads:
@@ -92,10 +93,11 @@ class DiffPose(nn.Module):
   self_condition: bool = False
   execution: transformer.Execution = transformer.Execution()
   heads: int = 0  # of ViT and STRL; 0: the size's
+  depth: int = 0  # layers of the ViT; 0: the size's
   frozen: bool = False
 
   def setup(self):
-    size = backbone(self.size, self.heads)
+    size = self.backbone
     self.vit = vit.ViT(
       size.width,
       size.depth,
@@ -122,6 +124,11 @@ class DiffPose(nn.Module):
       self_condition=self.self_condition,
       dtype=self.dtype,
     )
+
+  @property
+  def backbone(self) -> Size:
+    """Width, depth and heads of its ViT."""
+    return backbone(self.size, self.heads, self.depth)
 
   def encode(
     self, frames: UInt8[Array, "b t h w 3"], train: bool = False

@@ -35,9 +35,9 @@ def count(model: diffpose.DiffPose, frames: int, picture: Grid) -> Count:
   """The count for clips of so many frames of a size (height, width)."""
   cells = (picture[0] // model.patch, picture[1] // model.patch)
   tokens = cells[0] * cells[1]
-  width = diffpose.SIZES[model.size].width
+  width = model.backbone.width
   stem = _patch_stem if model.stem == "patch" else _conv_stem
-  backbone = diffpose.SIZES[model.size].depth * block(tokens, width)
+  backbone = model.backbone.depth * block(tokens, width)
   return Count(
     vit=frames * (stem(picture, model.patch, width) + backbone),
     strl=_strl(frames, tokens, width, model.strl_depth),
@@ -132,7 +132,7 @@ def parts(
   """
   whole = count(model, frames, picture)
   cells = (picture[0] // model.patch, picture[1] // model.patch)
-  width = diffpose.SIZES[model.size].width
+  width = model.backbone.width
   prepare, decoder = _prepare(model, cells, width), _decoder(model, cells)
   return {"vit": whole.vit, "strl": whole.strl} | {
     name: prepare.get(name, 0) + operations

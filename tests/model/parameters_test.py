@@ -133,6 +133,13 @@ def test_heads_divide_the_width_and_cost_no_parameter(name):
   assert _count(_shapes(size=name, heads=1)) == sum(FIGURES[name])
 
 
+def test_each_layer_of_the_vit_costs_a_block():
+  size = diffpose.SIZES["S"]
+  two, five = (_count(_shapes(size="S", depth=n)["vit"]) for n in (2, 5))
+  assert five - two == (_vit(size) - two) * 3 // (size.depth - 2) > 0
+  assert _count(_shapes(size="S", depth=size.depth)["vit"]) == _vit(size)
+
+
 def test_each_layer_of_strl_costs_a_block():
   shapes = _shapes(size="S", strl_depth=2)
   assert _count(shapes["strl"]) == _strl(diffpose.SIZES["S"], depth=2)

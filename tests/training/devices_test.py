@@ -383,7 +383,10 @@ def _abstract(batch):
 )
 def test_the_step_lowers_for_accelerators(scan, remat):
   config = _config(
-    model__dtype="bfloat16", model__scan=scan, model__remat=remat
+    model__dtype="bfloat16",
+    model__scan=scan,
+    model__remat=remat,
+    model__depth=2,  # of one layer there is nothing to loop over
   )
   mesh = _mesh((2, 2, 2))
   optimiser = optim.optimiser(config.train, 100)
