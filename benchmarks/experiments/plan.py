@@ -15,7 +15,7 @@ _LADDER: dict[str, dict[str, Any]] = {
 CONFIG = {HIDDEN: "synthetic_hidden", HARD: "synthetic_hard", JHMDB: "jhmdb"}
 # What trainings have beside their config: that of `HIDDEN` for the others too.
 _SHORT: dict[str, Any] = {
-  "model.init_from": "diffpose-small",
+  "model.init_from": "benchmarks/experiments/small-4000.safetensors",
   "train.steps": 500,
   "train.learning_rate": 7e-4,
   "train.backbone_factor": 0.5,
