@@ -17,8 +17,10 @@ from diffpose_jax.training import step as step_lib
 from diffpose_jax.weights import checkpoint, public, restore
 
 # Keys of `model` that no shape of the weights depends on.
-_SHAPELESS = ("heads", "init_from", "drop_path", "dtype", "attention", "remat")
-_SHAPELESS += ("diffusion",)
+_SHAPELESS = (
+  *("heads", "init_from", "drop_path", "dtype", "attention", "remat"),
+  "diffusion",
+)
 
 
 def state(
@@ -165,7 +167,7 @@ def _backbone_of(config, source, like) -> Any:
     raise ValueError(
       f"model.init_from {source}: its ViT is of another make, {name} being "
       f"{found.get(name)}, here {wanted.get(name)}; give the same model.size, "
-      "model.stem, model.patch and data.size"
+      "model.depth, model.stem, model.patch and data.size"
     )
   print(
     f"starting with the ViT of {source}, step {step}, the rest is new",
