@@ -40,7 +40,7 @@ from diffpose_jax.model import hosts
 _VIDEOS = 3  # of the annotated video of a finished run
 _FPS = 15.0  # of the annotated video
 GROUND_TRUTH = "gt"
-METRICS = ("ap", "jitter", "oks", "pck")  # where none are asked for
+METRICS = ("ap", "jitter", "oks", "pck", "sides")  # where none are asked for
 
 
 @dataclasses.dataclass(frozen=True)

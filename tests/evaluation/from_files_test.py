@@ -103,7 +103,7 @@ def test_own_json_is_judged_as_posetrack_json_is(folder):
     for name, place in (("posetrack", "a"), ("json", "b"), ("json", "a")):
       path, *_ = result_formats.paths(name, folder / place, truth.name)
       result_formats.write(name, path, head, frames, samples=True)
-  metrics = ("ap", "pck", "oks", "mota", "hota", "jitter")
+  metrics = ("ap", "pck", "oks", "mota", "hota", "jitter", "sides")
   one, two = (
     from_files.evaluate_files(
       folder / "gt", folder / place, folder / "out.json", metrics=metrics
