@@ -56,7 +56,7 @@ def _data() -> ml_collections.ConfigDict:
   c.mixture = ()  # folders that `prepare` made
   c.shares = ()  # each above 0, below 1 in all
   c.synthetic = ml_collections.ConfigDict()
-  c.synthetic.difficulty = "easy"  # simple | easy | hard
+  c.synthetic.difficulty = "easy"  # simple | hidden | front | easy | hard
   c.synthetic.size = (240, 320)  # picture (height, width), pixels
   c.synthetic.frames = 40  # per video
   c.synthetic.train_videos = 160

@@ -16,6 +16,7 @@ from diffpose_jax.data import (
   synthetic_render,
   synthetic_scene,
 )
+from diffpose_jax.pose import skeleton as skeleton_lib
 
 _SIZE = (211, 251)
 _LIGHT = synthetic_render.Light(np.array([0, 1.0, 0]), 0.5, 0.5, np.ones(3))
@@ -235,6 +236,24 @@ def test_hard_frames_are_ambiguous_beside_clear_ones():
   assert found["easy"] == 0
   assert 4 <= found["hidden"] / 2 <= 8  # one or two of every four frames
   assert found["hard"] > 0
+
+
+@pytest.mark.parametrize(
+  ("difficulty", "least", "most"), [("front", 0.9, 1.0), ("easy", 0.3, 0.7)]
+)
+def test_people_in_front_have_their_left_on_the_right(difficulty, least, most):
+  left, right = (
+    skeleton_lib.POSETRACK.index(f"{side}_shoulder")
+    for side in ("left", "right")
+  )
+  ways = []
+  for index in range(25):
+    scene = synthetic.sample_scene(
+      split="a", index=index, frames=1, size=(64, 64), difficulty=difficulty
+    )
+    for person in synthetic_scene.render_frame(scene, 0).people:
+      ways.append(person.joints[left, 0] > person.joints[right, 0])
+  assert least <= np.mean(ways) <= most
 
 
 def test_event_blurs_its_own_frame_only(scene):

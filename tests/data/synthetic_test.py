@@ -162,7 +162,7 @@ def test_root_with_other_settings_is_refused(split):
 @pytest.mark.parametrize(
   ("change", "message"),
   [
-    ({"difficulty": "medium"}, "choose one of: simple, hidden, easy, hard"),
+    ({"difficulty": "medium"}, "choose one of: simple, hidden, front, easy"),
     ({"videos": 0}, "videos must be"),
     ({"frames": 0}, "frames per video"),
     ({"size": (16, 64)}, "at least 32 x 32"),
