@@ -1,9 +1,10 @@
 """diffpose-small, the weights that come with the package: rendered people only.
 
 python -m diffpose_jax.main --config=configs/small.py --workdir=runs/small
-is the last of its commands: docs/model_card.md has all, with the figures. Easy and
-hard people one by one first (`:frames`), which costs half of a clip, then in clips.
-`:hard` is the second of the two sets, `:fit` the one that calibrates.
+is the second of its four trainings; docs/model_card.md has all, with the figures.
+Easy and hard people one by one first (`:frames`), which costs half of a clip, then
+in clips, then configs/small_front.py. `:hard` is the second of the two sets, `:fit`
+the one that calibrates.
 """
 
 import pathlib

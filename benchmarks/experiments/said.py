@@ -44,9 +44,9 @@ estimate (`train.start_weight`); and showing the decoder its heatmaps of the ste
 before, joint by joint (`model.self_condition`). The tables say what each gave.
 
 All are short trainings of small networks. A ViT-B of 60 epochs may learn to use its
-mask better, and the weights that ship, after 4000 steps, gain 0.4 AP from 4 steps x
-4 samples ([model card](model_card.md)). What is here says that it does not come by
-itself.
+mask better. The weights that ship ([model card](model_card.md)), which were noised
+from their own estimate at the end, gain nothing from several steps or samples. What is
+here says that it does not come by itself.
 """
 
 SETTING = """
