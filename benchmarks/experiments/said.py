@@ -106,9 +106,10 @@ and covered. The small network finds a quarter of their joints, and what a frame
 hides is not what it misses: every rung is the same, whatever it has. Left and right
 are what it misses most: people are seen from behind as often as from the front, it
 cannot tell which, and so the mean of both is its best estimate, with the two peaks of
-a pair on the same side. Of the weights that every rung begins with, `evaluate
---metrics=sides` finds 0.6 % of the pairs of other rendered people right and 98 % at one
-place. The lookup cannot mend it: its mask is one for all joints.
+a pair on the same side. Of the weights that every rung begins with, 0.7 % of the pairs
+of other rendered people are right and 99 % at one place (`evaluate --metrics=sides`, on
+the [model card's](model_card.md#left-and-right) easy people). The lookup cannot mend
+it: its mask is one for all joints.
 """,
   "jhmdb": """
 JHMDB says nothing of hidden joints, so that all are *easy*; AP is of half a head, as

@@ -98,7 +98,7 @@ def _ways(
   true = frame.true_joints - frame.true_joints[:, partner]
   far = np.linalg.norm(true, axis=-1)
   least = _APART * pck_lib.box_lengths(frame)
-  kept = labelled & (far >= least[:, None]) & (far > 0)
+  kept = labelled & (far >= least[:, None])
   along = np.sum((joints - joints[:, partner]) * true, axis=-1)
   way = np.where(there & there[:, partner], along, np.inf)
   square = np.where(kept, far**2, 1)
